@@ -1,0 +1,139 @@
+"""Time, randomness and identifiers, as one value that is handed in.
+
+Nothing in the package asks the machine for the time or a random number by itself; everything takes a `Clock`,
+so that a test moves time by hand and no test sleeps. `Deadline` is the one way to say how long is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the package may know of time and chance."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch (wall time: for records, TTLs and leases)."""
+        ...
+
+    def tick(self) -> float:
+        """Seconds on a clock that never goes back (for durations and deadlines)."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` on this clock."""
+        ...
+
+    def uniform(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+    def token(self, prefix: str) -> str:
+        """A fresh identifier: `prefix` and 24 random characters from a-z and 0-9."""
+        ...
+
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class SystemClock:
+    """The machine's own time and randomness."""
+
+    __slots__ = ()
+
+    def now(self) -> float:
+        return time.time()
+
+    def tick(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def uniform(self) -> float:
+        return random.random()
+
+    def token(self, prefix: str) -> str:
+        number = int.from_bytes(secrets.token_bytes(16), "big")
+        letters = []
+        for _ in range(24):
+            number, digit = divmod(number, 36)
+            letters.append(_ALPHABET[digit])
+        return prefix + "".join(letters)
+
+
+@dataclass(slots=True)
+class FakeClock:
+    """A clock that a test moves with `advance`; sleepers wake in the order of their time."""
+
+    time: float = 1_800_000_000.0
+    seed: int = 0
+    _sleepers: list[tuple[float, int, asyncio.Event]] = field(default_factory=list)
+    _count: itertools.count[int] = field(default_factory=itertools.count)
+    _random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+
+    def now(self) -> float:
+        return self.time
+
+    def tick(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        event = asyncio.Event()
+        heapq.heappush(self._sleepers, (self.time + seconds, next(self._count), event))
+        await event.wait()
+
+    def uniform(self) -> float:
+        return self._random.random()
+
+    def token(self, prefix: str) -> str:
+        return f"{prefix}{next(self._count):024d}"
+
+    async def advance(self, seconds: float) -> None:
+        """Move time on by `seconds`, waking each sleeper at its own moment."""
+        until = self.time + seconds
+        await self._settle()
+        while self._sleepers and self._sleepers[0][0] <= until:
+            self.time, _, event = heapq.heappop(self._sleepers)
+            event.set()
+            await self._settle()
+        self.time = until
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Let every task that can run do so; twenty turns reach through the deepest chain of awaits here."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The moment by which a thing must be done, on `clock.tick()`."""
+
+    at: float
+    clock: Clock
+
+    @classmethod
+    def after(cls, clock: Clock, seconds: float) -> Deadline:
+        return cls(clock.tick() + seconds, clock)
+
+    def left_s(self) -> float:
+        """Seconds left; negative when it has passed."""
+        return self.at - self.clock.tick()
+
+    def sooner(self, seconds: float) -> Deadline:
+        """This deadline, or `seconds` from now if that is sooner."""
+        return Deadline(min(self.at, self.clock.tick() + seconds), self.clock)

@@ -1,0 +1,361 @@
+"""The corridor: what happens to one request, in order.
+
+    request → policy → query → cache → router → provider → record
+              may we?  what is  have we  which    call it,   one line per request:
+                       asked?   it?      model?   stream it  cost, time, quality, why
+
+The rooms know nothing of each other; they meet here, behind the ports below. Two rules are this module's own:
+cache trouble never fails a request (the cache's port does not raise), and policy trouble always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol, assert_never
+
+from edgewise.background import Background
+from edgewise.chat import Answer, ChatRequest, Chunks, Folding, unfold
+from edgewise.clock import Clock, Deadline
+from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError
+from edgewise.words import (
+    Attempt,
+    Choice,
+    Credentials,
+    Hit,
+    Miss,
+    Model,
+    Note,
+    Plan,
+    Principal,
+    Query,
+    Target,
+    Usd,
+    Verdict,
+)
+
+
+class Policy(Protocol):
+    """May we? Raises an `EdgewiseError` when not; unavailable storage is a refusal."""
+
+    async def identify(self, credentials: Credentials) -> Principal: ...
+    async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan: ...
+    async def reserve(self, plan: Plan, choice: Choice) -> Any: ...
+    async def settle(self, hold: Any, attempts: list[Attempt]) -> None: ...
+    async def close(self, plan: Plan) -> None: ...
+
+
+class Asker(Protocol):
+    """What is asked? Pure."""
+
+    def query(self, plan: Plan, target: Target) -> Query: ...
+
+
+class Cache(Protocol):
+    """Have we it? Never raises: trouble is a miss with a reason."""
+
+    async def look(self, query: Query, plan: Plan) -> Verdict: ...
+    async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str: ...
+    async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None: ...
+
+
+@dataclass(slots=True)
+class Live:
+    """What a choice brought: a whole answer, or chunks of which the first has arrived."""
+
+    model: Model
+    answer: Answer | None = None
+    chunks: Chunks | None = None
+    confidence: float | None = None
+    confidence_source: str | None = None
+    reason: str = ""
+
+
+class Caller(Protocol):
+    """Call it, stream it. One model; retries before the first byte are the caller's, other models are not.
+
+    Every call that was made, failed or not, is appended to `trail` when it ends.
+    """
+
+    async def complete(
+        self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]
+    ) -> Answer: ...
+
+    async def stream(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Chunks: ...
+
+
+class Router(Protocol):
+    """Which model?"""
+
+    def resolve(self, request: ChatRequest, plan: Plan) -> Target: ...
+    async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice: ...
+    async def carry_out(
+        self, choice: Choice, request: ChatRequest, caller: Caller, deadline: Deadline, trail: list[Attempt]
+    ) -> Live: ...
+    def observe(self, request: ChatRequest, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None: ...
+
+
+class Record(Protocol):
+    """One line per request. Cheap, and it never fails a request."""
+
+    def note(self, note: Note) -> None: ...
+
+
+@dataclass(slots=True)
+class Rooms:
+    """Everything the corridor passes through, built by `edgewise.assemble`."""
+
+    policy: Policy
+    asker: Asker
+    cache: Cache
+    router: Router
+    caller: Caller
+    record: Record
+    clock: Clock
+    background: Background = field(default_factory=Background)
+
+
+@dataclass(slots=True)
+class Served:
+    """What goes to the client: `answer` or `chunks`, and all that the response headers tell.
+
+    `chunks` always end with a usage chunk when usage is known; the edge drops it if the client did not ask.
+    """
+
+    request_id: str
+    stream: bool
+    started: float
+    answer: Answer | None = None
+    chunks: AsyncIterator[dict[str, Any]] | None = None
+    plan: Plan | None = None
+    query: Query | None = None
+    verdict: Verdict | None = None
+    choice: Choice | None = None
+    live: Live | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    first_at: float | None = None
+    stored: str = ""
+    status: int = 200
+
+    @property
+    def cost_usd(self) -> Usd | None:
+        """The sum over every attempt; None when one of them is unknown."""
+        costs = [attempt.cost_usd for attempt in self.attempts]
+        return None if any(cost is None for cost in costs) else sum((c for c in costs if c), Decimal(0))
+
+
+async def serve(
+    rooms: Rooms, credentials: Credentials, request: ChatRequest, deadline: Deadline, request_id: str
+) -> Served:
+    """Take one request through the corridor. Raises `EdgewiseError`; either way one note is recorded."""
+    served = Served(request_id, request.stream, rooms.clock.tick())
+    try:
+        principal = await rooms.policy.identify(credentials)
+        served.plan = plan = await rooms.policy.plan(principal, request, credentials)
+        target = rooms.router.resolve(plan.request, plan)
+        served.query = query = rooms.asker.query(plan, target)
+        served.verdict = verdict = await rooms.cache.look(query, plan)
+        match verdict:
+            case Hit():
+                _replay(rooms, served, verdict)
+                if verdict.refresh is not None:
+                    rooms.background.spawn(_refresh(rooms, served, target, verdict.refresh, deadline))
+            case Miss():
+                await _ask(rooms, served, target, verdict, deadline)
+            case _:
+                assert_never(verdict)
+    except EdgewiseError as error:
+        await _finish(rooms, served, credentials.route, error)
+        raise
+    if served.chunks is None:
+        await _finish(rooms, served, credentials.route, None)
+    else:
+        served.chunks = _watched(rooms, served, served.chunks, credentials.route)
+    return served
+
+
+def _replay(rooms: Rooms, served: Served, hit: Hit) -> None:
+    """Answer from an entry, with a fresh id, in the grammar of a live answer."""
+    entry = hit.entry
+    if entry.status != 200:
+        error = entry.answer.completion.get("error") or {}
+        raise UpstreamError(
+            str(error.get("message", "The provider refused this request.")),
+            status=entry.status,
+            code=error.get("code"),
+            param=error.get("param"),
+        )
+    fresh = rooms.clock.token("chatcmpl-")
+    created = int(rooms.clock.now())
+    if served.stream:
+        served.chunks = _each(list(unfold(entry.answer, id=fresh, created=created)))
+    else:
+        served.answer = Answer({**entry.answer.completion, "id": fresh, "created": created})
+
+
+async def _each(pieces: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    for piece in pieces:
+        yield piece
+
+
+async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadline: Deadline) -> None:
+    """Choose, reserve, call; the answer is settled and offered when it is whole."""
+    plan, query = served.plan, served.query
+    assert plan is not None and query is not None
+    try:
+        if plan.request.cache.only_if_cached:
+            raise NotCached("Nothing is cached for this request, and only-if-cached was asked.")
+        served.choice = choice = await rooms.router.choose(plan.request, plan, target)
+        if plan.request.routing.get("dry_run"):
+            await rooms.cache.give_up(query, miss.lead, None)
+            return
+        hold = await rooms.policy.reserve(plan, choice)
+    except EdgewiseError as error:
+        await rooms.cache.give_up(query, miss.lead, error)
+        raise
+    try:
+        served.live = live = await rooms.router.carry_out(choice, plan.request, rooms.caller, deadline, served.attempts)
+    except EdgewiseError as error:
+        await rooms.policy.settle(hold, served.attempts)
+        await rooms.cache.give_up(query, miss.lead, error)
+        if miss.stale is not None and isinstance(error, UpstreamError):
+            served.verdict = stale = Hit(miss.stale, "stale", rooms.clock.now() - miss.stale.created_at, tier="store")
+            _replay(rooms, served, stale)
+            return
+        raise
+    except BaseException:
+        await rooms.policy.settle(hold, served.attempts)
+        await rooms.cache.give_up(query, miss.lead, None)
+        raise
+    if live.chunks is not None:
+        served.chunks = _through(rooms, served, live.chunks, hold, miss.lead)
+        return
+    assert live.answer is not None
+    served.answer = live.answer
+    await rooms.policy.settle(hold, served.attempts)
+    await _keep(rooms, served, live.answer, miss.lead)
+
+
+async def _through(rooms: Rooms, served: Served, chunks: Chunks, hold: Any, lead: Any) -> AsyncIterator[dict[str, Any]]:
+    """Pass a live stream on while folding it; settle and offer before the end is told.
+
+    An upstream that stops early raises `UpstreamDied` here, and nothing is kept: stock clients take a silently
+    cut stream for a whole one.
+    """
+    folding = Folding()
+    whole = False
+    try:
+        async for piece in chunks:
+            folding.add(piece)
+            yield piece
+        if not folding.finished:
+            raise UpstreamDied("The provider's stream ended before the answer was whole.")
+        whole = True
+    finally:
+        # Also when the client has gone away: what was used is charged, and nobody waits for this answer.
+        await rooms.policy.settle(hold, served.attempts)
+        if not whole:
+            assert served.query is not None
+            await rooms.cache.give_up(served.query, lead, None)
+    served.answer = answer = folding.answer()
+    await _keep(rooms, served, answer, lead)
+
+
+async def _keep(rooms: Rooms, served: Served, answer: Answer, lead: Any) -> None:
+    """Offer a whole answer to the cache and show the outcome to the router."""
+    assert served.query is not None and served.plan is not None and served.choice is not None
+    attempt = served.attempts[-1] if served.attempts else None
+    final = next((a for a in reversed(served.attempts) if a.error is None), attempt)
+    if final is None:
+        await rooms.cache.give_up(served.query, lead, None)
+        served.stored = "no-attempt"
+    else:
+        served.stored = await rooms.cache.offer(served.query, served.plan, lead, answer, final)
+    rooms.router.observe(served.plan.request, served.choice, served.attempts, answer)
+
+
+async def _refresh(rooms: Rooms, served: Served, target: Target, lead: Any, deadline: Deadline) -> None:
+    """Renew a stale entry behind its answer (stale-while-revalidate)."""
+    assert served.plan is not None
+    again = Served(served.request_id, False, rooms.clock.tick(), plan=served.plan, query=served.query)
+    await _ask(rooms, again, target, Miss("refresh", lead=lead), deadline)
+    if again.chunks is not None:
+        async for _ in again.chunks:
+            pass
+
+
+async def _watched(
+    rooms: Rooms, served: Served, chunks: AsyncIterator[dict[str, Any]], route: str
+) -> AsyncIterator[dict[str, Any]]:
+    """Record a stream when it has ended, however it ended."""
+    error: EdgewiseError | None = None
+    try:
+        async for piece in chunks:
+            if served.first_at is None:
+                served.first_at = rooms.clock.tick()
+            yield piece
+    except EdgewiseError as caught:
+        error = caught
+        raise
+    finally:
+        await _finish(rooms, served, route, error)
+
+
+async def _finish(rooms: Rooms, served: Served, route: str, error: EdgewiseError | None) -> None:
+    if served.plan is not None:
+        await rooms.policy.close(served.plan)
+    rooms.record.note(note_of(rooms.clock, served, route, error))
+
+
+def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | None) -> Note:
+    """Everything that is known of a request, in one flat value."""
+    elapsed_ms = (clock.tick() - served.started) * 1000
+    upstream_ms = sum(attempt.latency_ms for attempt in served.attempts)
+    plan, verdict, choice = served.plan, served.verdict, served.choice
+    hit = verdict if isinstance(verdict, Hit) else None
+    final = next((a for a in reversed(served.attempts) if a.error is None), None)
+    if hit is not None:
+        model, provider = f"{hit.entry.provider}/{hit.entry.model}", hit.entry.provider
+    else:
+        model, provider = (final.model.name, final.model.provider) if final else ("", "")
+    return Note(
+        request_id=served.request_id,
+        route=route,
+        at=clock.now(),
+        tenant=plan.tenant if plan else "",
+        key_id=plan.principal.key_id if plan else "",
+        asked_model=plan.request.model if plan else "",
+        model=model,
+        provider=provider,
+        stream=served.stream,
+        status=error.status if error else served.status,
+        error=(error.code or error.type) if error else None,
+        cache="hit" if hit else cache_word(verdict),
+        cache_kind=hit.kind if hit else None,
+        cache_reason=verdict.reason if isinstance(verdict, Miss) else None,
+        similarity=hit.similarity if hit else None,
+        strategy=choice.strategy if choice else None,
+        route_reason=(served.live.reason or choice.reason) if choice and served.live else None,
+        attempts=tuple(served.attempts),
+        usage=served.answer.usage if served.answer else None,
+        cost_usd=Decimal(0) if hit and not served.attempts else served.cost_usd,
+        saved_usd=hit.entry.cost_usd if hit else None,
+        latency_ms=elapsed_ms,
+        first_ms=(served.first_at - served.started) * 1000 if served.first_at else None,
+        overhead_ms=max(0.0, elapsed_ms - upstream_ms),
+        finish=next(iter(served.answer.finish_reasons), None) if served.answer else None,
+        confidence=served.live.confidence if served.live else None,
+        confidence_source=served.live.confidence_source if served.live else None,
+        flags=plan.flags if plan else (),
+        features=choice.features if choice else {},
+    )
+
+
+def cache_word(verdict: Verdict | None) -> str:
+    """The first word of `x-edgewise-cache`: hit, miss, bypass (the client or policy said no) or off."""
+    if isinstance(verdict, Hit):
+        return "hit"
+    if verdict is None or verdict.reason == "off":
+        return "off"
+    return "bypass" if verdict.reason in ("no-cache", "no-store", "skip") else "miss"

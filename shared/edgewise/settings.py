@@ -1,0 +1,114 @@
+"""Every setting, its unit and its default: the one reader of the environment.
+
+A name in the environment is the field's name in capitals after `EDGEWISE_`, except for the few that others own
+(`OPENAI_API_KEY`, `AWS_REGION`, …), which are listed in `FOREIGN`. Nothing here is read at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FOREIGN: dict[str, str] = {
+    "openai_api_key": "OPENAI_API_KEY",
+    "openai_base_url": "OPENAI_BASE_URL",
+    "anthropic_api_key": "ANTHROPIC_API_KEY",
+    "anthropic_base_url": "ANTHROPIC_BASE_URL",
+    "aws_region": "AWS_REGION",
+    "aws_endpoint_url": "AWS_ENDPOINT_URL",
+    "function_name": "AWS_LAMBDA_FUNCTION_NAME",
+    "initialization": "AWS_LAMBDA_INITIALIZATION_TYPE",
+}
+
+
+class Upstream(BaseModel):
+    """An OpenAI-compatible server by base URL (vLLM, Ollama, Bedrock's own OpenAI endpoint, …)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    base_url: str
+    api_key: str | None = None
+    models: tuple[str, ...] = ()
+    """Model ids; empty: any id after `name/` is passed on."""
+
+
+class Settings(BaseModel):
+    """All settings. Times in seconds, sizes in bytes, money in US dollars."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: str = "dev"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    root_key: str | None = Field(default=None, repr=False)
+    root_key_secret: str | None = None
+    """Name or ARN of the Secrets Manager secret that holds the root key and the pepper."""
+    origin_secret: str | None = Field(default=None, repr=False)
+    """What CloudFront sends in `x-edgewise-origin`; when set, requests without it are refused."""
+
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
+    function_name: str | None = None
+    initialization: str | None = None
+    cache_table: str | None = None
+    state_table: str | None = None
+    bucket: str | None = None
+    jobs_queue_url: str | None = None
+    dead_letter_queue_url: str | None = None
+
+    openai_api_key: str | None = Field(default=None, repr=False)
+    openai_base_url: str = "https://api.openai.com/v1"
+    anthropic_api_key: str | None = Field(default=None, repr=False)
+    anthropic_base_url: str = "https://api.anthropic.com"
+    bedrock: bool | None = None
+    """True or False decides; None: on when a region and credentials are there."""
+    upstreams: tuple[Upstream, ...] = ()
+    local_model: bool = False
+    scripted_model: bool = False
+
+    max_body_bytes: int = 6_000_000
+    max_depth: int = 64
+    max_digits: int = 300
+    deadline_s: float = 600.0
+    """The longest a request may take when nothing else (the function's remaining time) is shorter."""
+    deadline_margin_s: float = 1.5
+    keepalive_s: float = 10.0
+    connect_timeout_s: float = 5.0
+    max_retries: int = 2
+
+    cache_mode: Literal["off", "exact", "semantic"] = "exact"
+    cache_ttl_s: float = 86_400.0
+    cache_stale_s: float = 0.0
+    """Seconds past freshness in which an entry may still be served (while it is renewed, or when all fails)."""
+    cache_memory_entries: int = 10_000
+    cache_memory_bytes: int = 64_000_000
+    cache_spill_bytes: int = 350_000
+    cache_timeout_s: float = 0.25
+    """How long a lookup in the store may take before it counts as a miss."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read `environ`. JSON for lists and objects. Raises pydantic's ValidationError, naming the field."""
+        return cls.model_validate(
+            {
+                name: _parsed(field.annotation, environ[env])
+                for name, field in cls.model_fields.items()
+                if (env := FOREIGN.get(name, f"EDGEWISE_{name.upper()}")) in environ and environ[env] != ""
+            }
+        )
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Every name in the environment that is a setting."""
+        return {FOREIGN.get(name, f"EDGEWISE_{name.upper()}") for name in cls.model_fields}
+
+
+def _parsed(annotation: Any, text: str) -> Any:
+    if text[:1] in "[{" and annotation is not str:
+        import json
+
+        return json.loads(text)
+    return text

@@ -1,0 +1,327 @@
+"""The words that the rooms share: plain values, no behaviour beyond reading themselves.
+
+`Principal` who calls · `Plan` what this caller may do · `Model` one model at one provider · `Query` the canonical
+request with its keys · `Verdict` = `Hit | Miss` · `Choice` a plan of models · `Attempt` one call to one provider ·
+`Note` the one record of a request. Money is `Decimal` US dollars; None means unknown and is never taken for zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from edgewise.chat import Answer, ChatRequest, Usage
+
+Usd = Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request shows at the door. `route` is the matched route's template, never a client's URL."""
+
+    token: str | None
+    route: str
+    address: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A known caller. `key_id` is public (it appears in records); the key itself is nowhere."""
+
+    tenant: str
+    key_id: str
+    name: str = ""
+    is_root: bool = False
+    scopes: frozenset[str] = frozenset({"*"})
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The key's own policy: models, budgets, limits, cache, routing, guards (see `edgewise.policy.keys`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """How far the cache may go for this caller."""
+
+    mode: Literal["off", "exact", "semantic"] = "exact"
+    ttl_s: float | None = None
+    namespace: str = "default"
+    shared: bool = False
+    """True: the namespace is shared between tenants (opt-in)."""
+    max_wrong_share: float = 0.02
+    store: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What this caller may do with this request. `request` is the request as policy lets it through."""
+
+    principal: Principal
+    request: ChatRequest
+    cache: CachePolicy = field(default_factory=CachePolicy)
+    models: tuple[str, ...] = ("*",)
+    """Allowed model names, with `*` as a wildcard."""
+    routing: Mapping[str, Any] = field(default_factory=dict)
+    """The key's routing policy; the request's own `routing` is laid over it."""
+    prefer_cheap: bool = False
+    """A soft budget limit has been passed: route cheaper."""
+    flags: tuple[str, ...] = ()
+    """What the guards noticed, e.g. 'pii:email', 'injection'. Flagged answers are not kept for others."""
+    masked: Mapping[str, str] = field(default_factory=dict)
+    """Placeholder to original, for redacted text that is restored in the answer."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Response headers that policy adds (`x-ratelimit-*`)."""
+    context: Mapping[str, Any] = field(default_factory=dict)
+    """What policy must remember until the request is settled; no other room reads it."""
+
+    @property
+    def tenant(self) -> str:
+        return self.principal.tenant
+
+
+Tier = Literal["tiny", "small", "medium", "large", "huge"]
+TIERS: tuple[Tier, ...] = ("tiny", "small", "medium", "large", "huge")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars for one million tokens. `above` holds the dearer step of a long context: (tokens, Price)."""
+
+    input: Usd
+    output: Usd
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+    batch_input: Usd | None = None
+    batch_output: Usd | None = None
+    request: Usd = Decimal(0)
+    above: tuple[int, Price] | None = None
+
+    def cost(self, usage: Usage, *, batch: bool = False) -> Usd:
+        """What one call with `usage` costs, US dollars, exact. The step is chosen by this call's prompt."""
+        if self.above is not None and usage.prompt_tokens > self.above[0]:
+            return self.above[1].cost(usage, batch=batch)
+        price_in = self.batch_input if batch and self.batch_input is not None else self.input
+        price_out = self.batch_output if batch and self.batch_output is not None else self.output
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
+        plain = usage.prompt_tokens - cached - written
+        total = (
+            plain * price_in
+            + cached * (self.cached_input if self.cached_input is not None else price_in)
+            + written * (self.cache_write if self.cache_write is not None else price_in)
+            + usage.completion_tokens * price_out
+        )
+        return total / 1_000_000 + self.request
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model at one provider. `name` is `provider/id`, the universal spelling."""
+
+    provider: str
+    id: str
+    tier: Tier = "medium"
+    context_tokens: int | None = None
+    output_tokens: int | None = None
+    capabilities: frozenset[str] = frozenset({"streaming"})
+    """Of: streaming, tools, parallel_tools, vision, audio, json_schema, json_object, logprobs, reasoning, n, seed."""
+    price: Price | None = None
+    """None: the price is unknown, which is not zero."""
+    latency_ms: float | None = None
+    """Measured or published median time to the whole of a short answer."""
+    quality: float | None = None
+    """Prior probability that an answer is good, 0 to 1, from the catalogue."""
+    region: str | None = None
+    created: int = 0
+    owned_by: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a requested model name stands for, before one is chosen.
+
+    `name` goes into the cache key: `provider/id`, or for an alias its name with its version, so that a changed
+    alias never serves another alias's answers. `models` are the candidates in order of preference.
+    """
+
+    name: str
+    models: tuple[Model, ...]
+    strategy: str | None = None
+    """The strategy that the name or its suffix demands; None leaves it to policy."""
+
+
+Nearness = Literal["semantic", "exact", "skip"]
+Volatility = Literal["static", "slow", "daily", "live"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The canonical request with its keys.
+
+    key        64 hex digits: SHA-256 over everything that can change the answer
+    text_key   the same over normalised text of the last user turn; None when text must match to the letter
+    partition  64 hex digits over everything but the last user turn; None when the request is exact only
+    text       the last user turn, for matching by meaning; None when `partition` is
+    """
+
+    tenant: str
+    namespace: str
+    target: str
+    key: str
+    text_key: str | None = None
+    partition: str | None = None
+    text: str | None = None
+    nearness: Nearness = "exact"
+    reason: str = ""
+    """Why `nearness` is what it is, as one field term: 'code', 'personal', 'tools', 'freshness', …"""
+    volatility: Volatility = "static"
+    solo_partition: str | None = None
+    """The partition outside its conversation, for a last turn that stands by itself; None otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored answer. Times are seconds since the epoch; an entry is served after `fresh_until` only as stale,
+    and never after `expires_at`."""
+
+    key: str
+    answer: Answer
+    created_at: float
+    fresh_until: float
+    expires_at: float
+    model: str
+    provider: str
+    cost_usd: Usd | None = None
+    latency_ms: float = 0.0
+    tags: tuple[str, ...] = ()
+    text: str | None = None
+    principals: tuple[str, ...] = ()
+    status: int = 200
+    """Other than 200: a deterministic upstream refusal, kept for seconds; `answer` holds the error object."""
+
+
+HitKind = Literal["exact", "text", "semantic", "stale", "coalesced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    entry: Entry
+    kind: HitKind
+    age_s: float = 0.0
+    similarity: float | None = None
+    tier: Literal["memory", "store", "flight", "index"] = "memory"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    refresh: Any = None
+    """A `Lead` when this caller should renew the stale entry behind the answer; None otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    reason: str
+    """One field term: 'absent', 'expired', 'no-cache', 'store-error', 'store-slow', 'skip', 'unverified', …"""
+    lead: Any = None
+    """The single-flight lead that must be fulfilled or given up; None when nobody follows. The cache's own."""
+    stale: Entry | None = None
+    """An entry that may be served if the provider fails (stale-if-error)."""
+
+
+Verdict = Hit | Miss
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a choice is expected to bring; None is unknown."""
+
+    quality: float | None = None
+    cost_usd: Usd | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Ask `models` (more than one: at once, to see whether they agree). Keep the answer if `accept` says so.
+
+    accept   the name of an acceptance check in `edgewise.routing.evidence`; None: the answer is final
+    at_least the confidence from which the check accepts, 0 to 1
+    """
+
+    models: tuple[Model, ...]
+    accept: str | None = None
+    at_least: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A plan of models: steps in order, then fallbacks for failures. `reason` is for people and headers."""
+
+    steps: tuple[Step, ...]
+    strategy: str
+    reason: str
+    expected: Estimate = field(default_factory=Estimate)
+    worst_usd: Usd | None = None
+    """The dearest this choice can become, every step and retry counted; None when a price is unknown."""
+    fallbacks: tuple[Model, ...] = ()
+    confidence: float | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
+    considered: tuple[Mapping[str, Any], ...] = ()
+    """Every plan that was scored, for `dry_run` and the log."""
+
+
+AttemptRole = Literal["answer", "check", "judge", "hedge", "shadow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one provider, failed or not; every one is charged."""
+
+    model: Model
+    role: AttemptRole = "answer"
+    status: int = 200
+    error: str | None = None
+    latency_ms: float = 0.0
+    first_ms: float | None = None
+    """Time to the first chunk; None when none came."""
+    usage: Usage | None = None
+    cost_usd: Usd | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The one record of a request. It never holds text of the request or the answer."""
+
+    request_id: str
+    route: str
+    at: float
+    tenant: str = ""
+    key_id: str = ""
+    asked_model: str = ""
+    model: str = ""
+    provider: str = ""
+    stream: bool = False
+    status: int = 200
+    error: str | None = None
+    cache: str = "off"
+    """'hit', 'miss', 'bypass' or 'off'."""
+    cache_kind: str | None = None
+    cache_reason: str | None = None
+    similarity: float | None = None
+    strategy: str | None = None
+    route_reason: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    usage: Usage | None = None
+    cost_usd: Usd | None = None
+    saved_usd: Usd | None = None
+    latency_ms: float = 0.0
+    first_ms: float | None = None
+    overhead_ms: float = 0.0
+    finish: str | None = None
+    confidence: float | None = None
+    confidence_source: str | None = None
+    flags: tuple[str, ...] = ()
+    features: Mapping[str, Any] = field(default_factory=dict)
