@@ -51,6 +51,8 @@ class Settings(BaseModel):
 
     aws_region: str | None = None
     aws_endpoint_url: str | None = None
+    local_aws_url: str | None = None
+    """A local stand-in for DynamoDB, S3 and SQS; Bedrock is never reached through it."""
     function_name: str | None = None
     initialization: str | None = None
     cache_table: str | None = None

