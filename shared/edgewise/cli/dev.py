@@ -1,0 +1,146 @@
+"""`edgewise dev`: the whole stack on this machine, with no account, key or container.
+
+Starts a stand-in for AWS, then the gateway on it: under uvicorn with reload, or with `--lambda` the same functions
+as Lambda would run them, behind a loopback function URL. The embedded model loads behind the first requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+SNIPPETS = """
+  Edgewise is up.   {url}   (a page to try it: {root}/)
+
+  base URL   {url}
+  key        {key}
+
+  curl {url}/chat/completions -H "Authorization: Bearer {key}" \\
+    -H "Content-Type: application/json" \\
+    -d '{{"model": "auto", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+
+  # Python: pip install openai
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}", api_key="{key}")
+  answer = client.chat.completions.create(
+      model="auto", messages=[{{"role": "user", "content": "What is the capital of France?"}}])
+  print(answer.choices[0].message.content)
+
+  // Node: npm install openai
+  import OpenAI from "openai";
+  const client = new OpenAI({{ baseURL: "{url}", apiKey: "{key}" }});
+  const answer = await client.chat.completions.create({{
+    model: "auto", messages: [{{ role: "user", content: "What is the capital of France?" }}] }});
+  console.log(answer.choices[0].message.content);
+
+  {models}
+  Ask the same again: it comes from the cache (see x-edgewise-cache). Ctrl-C stops everything.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run until interrupted; the process's exit status."""
+    options = _options(argv)
+    key = os.environ.get("EDGEWISE_ROOT_KEY") or f"ew_dev_{secrets.token_urlsafe(24)}"
+    from edgewise.local.stack import Stack
+
+    stack = Stack.start()
+    os.environ.update(gateway_environment(stack.environment, key, os.environ))
+    root = f"http://{options.host}:{options.port}"
+    threading.Thread(target=_greet, args=(root, key), daemon=True).start()
+    try:
+        if options.as_lambda:
+            return _as_lambda(options)
+        return _under_uvicorn(options)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stack.stop()
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("edgewise dev", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8787")))
+    parser.add_argument("--host", default="127.0.0.1", help="loopback unless you know better (default %(default)s)")
+    parser.add_argument("--lambda", dest="as_lambda", action="store_true", help="run the functions as Lambda would")
+    parser.add_argument("--concurrency", type=int, default=4, help="with --lambda: environments at most")
+    parser.add_argument("--no-reload", dest="reload", action="store_false", help="do not restart on a changed file")
+    return parser.parse_args(argv)
+
+
+def gateway_environment(stack: Mapping[str, str], key: str, outside: Mapping[str, str]) -> dict[str, str]:
+    """The gateway's settings on a laptop; whatever `outside` already says wins."""
+    return {
+        "EDGEWISE_ROOT_KEY": key,
+        "EDGEWISE_STAGE": "dev",
+        "EDGEWISE_LOCAL_MODEL": outside.get("EDGEWISE_LOCAL_MODEL", "true"),
+        "EDGEWISE_SCRIPTED_MODEL": outside.get("EDGEWISE_SCRIPTED_MODEL", "true"),
+        # moto answers in tens of milliseconds on a busy laptop, where DynamoDB takes a few.
+        "EDGEWISE_CACHE_TIMEOUT_S": outside.get("EDGEWISE_CACHE_TIMEOUT_S", "2"),
+        **stack,
+    }
+
+
+def _under_uvicorn(options: argparse.Namespace) -> int:
+    import uvicorn
+
+    package = Path(__file__).resolve().parents[1]
+    uvicorn.run(
+        "edgewise.local.asgi:application",
+        factory=True,
+        host=options.host,
+        port=options.port,
+        reload=options.reload,
+        reload_dirs=[str(package)] if options.reload else None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+    return 0
+
+
+def _as_lambda(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from edgewise.local.serve import serve_lambda
+
+    asyncio.run(serve_lambda(host=options.host, port=options.port, concurrency=options.concurrency))
+    return 0
+
+
+def _greet(root: str, key: str) -> None:
+    """Print the snippets once the gateway answers."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"{root}/healthz", timeout=2) as answer:
+                if answer.status == 200:
+                    break
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.1)
+    else:
+        print("edgewise dev: the gateway did not come up within a minute", file=sys.stderr)
+        return
+    print(SNIPPETS.format(url=f"{root}/v1", root=root, key=key, models=_models(root, key)), flush=True)
+
+
+def _models(root: str, key: str) -> str:
+    import json
+
+    asking = urllib.request.Request(f"{root}/v1/models", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(asking, timeout=10) as answer:
+        names = [model["id"] for model in json.load(answer)["data"]]
+    providers = sorted({name.split("/", 1)[0] for name in names if "/" in name})
+    small = "local/smollm2-135m-instruct is a very small model: it answers, but it is often wrong."
+    real = [name for name in providers if name not in ("local", "scripted")]
+    joined = f"Providers: {', '.join(providers)}."
+    more = "" if real else " Set OPENAI_API_KEY, ANTHROPIC_API_KEY or AWS credentials and others join."
+    return f"{joined}{more}\n  {small}"
