@@ -183,7 +183,7 @@ def completion(
 def chunk(
     delta: Mapping[str, Any],
     *,
-    id: str,  # noqa: A002
+    id: str,
     created: int,
     model: str,
     index: int = 0,
@@ -199,7 +199,7 @@ def chunk(
     }
 
 
-def usage_chunk(usage: Mapping[str, Any], *, id: str, created: int, model: str) -> Chunk:  # noqa: A002
+def usage_chunk(usage: Mapping[str, Any], *, id: str, created: int, model: str) -> Chunk:
     """The last chunk of a stream whose client asked for usage: no choices, only counts."""
     return {
         "id": id,
@@ -267,7 +267,9 @@ def _closed(choice: dict[str, Any]) -> dict[str, Any]:
         message["tool_calls"] = [
             {k: v for k, v in call.items() if k != "index"} for call in message["tool_calls"] if call
         ]
-        message["content"] = message["content"] or None
+    if message["content"] == "" and (message.get("tool_calls") or message["refusal"]):
+        # A stream opens with empty text even when no text follows; a whole answer says null.
+        message["content"] = None
     return {**choice, "message": message}
 
 
@@ -279,12 +281,10 @@ def _merge(into: dict[str, Any], delta: Mapping[str, Any]) -> None:
             continue
         old = into.get(key)
         if old is None:
-            into[key] = value if not isinstance(value, list) else []
-            if not isinstance(value, list):
-                if isinstance(value, dict):
-                    into[key] = dict(value)
+            # A container of our own: the chunk itself goes on to the client and must not grow behind its back.
+            into[key] = old = [] if isinstance(value, list) else {} if isinstance(value, Mapping) else value
+            if old is value:
                 continue
-            old = into[key]
         if isinstance(old, str) and isinstance(value, str):
             if key not in ("role", "id", "type"):
                 into[key] = old + value
@@ -309,7 +309,7 @@ def _merge_list(old: list[Any], new: list[Any]) -> None:
         _merge(mine, item)
 
 
-def unfold(answer: Answer, *, id: str, created: int, piece_chars: int = REPLAY_PIECE_CHARS) -> Iterator[Chunk]:  # noqa: A002
+def unfold(answer: Answer, *, id: str, created: int, piece_chars: int = REPLAY_PIECE_CHARS) -> Iterator[Chunk]:
     """The stream that would have carried `answer`: role, content or tool calls, reason, and always the usage.
 
     The caller drops the last chunk when its client did not ask for usage.
@@ -352,7 +352,10 @@ def _has_body(choice: Mapping[str, Any]) -> bool:
 
 def _deltas(message: Mapping[str, Any], piece_chars: int) -> Iterator[dict[str, Any]]:
     tools = message.get("tool_calls") or []
-    first: dict[str, Any] = {"role": message.get("role", "assistant"), "content": None if tools else ""}
+    first: dict[str, Any] = {
+        "role": message.get("role", "assistant"),
+        "content": "" if isinstance(message.get("content"), str) else None,
+    }
     if "refusal" in message:
         first["refusal"] = None
     yield first
