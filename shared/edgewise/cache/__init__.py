@@ -1,1 +1,1 @@
-"""Have we it? Exact, by normalised text and by meaning, in memory and shared."""
+"""Have we it? The exact cache in memory and in a store, matching by meaning, and one call for many askers."""
