@@ -46,6 +46,8 @@ class Settings(BaseModel):
     root_key: str | None = Field(default=None, repr=False)
     root_key_secret: str | None = None
     """Name or ARN of the Secrets Manager secret that holds the root key and the pepper."""
+    key_pepper: str | None = Field(default=None, repr=False)
+    """What keys are hashed with; None: derived from the root key."""
     origin_secret: str | None = Field(default=None, repr=False)
     """What CloudFront sends in `x-edgewise-origin`; when set, requests without it are refused."""
 
@@ -70,6 +72,11 @@ class Settings(BaseModel):
     upstreams: tuple[Upstream, ...] = ()
     local_model: bool = False
     scripted_model: bool = False
+
+    request_log: bool = True
+    """One JSON line per request on standard output."""
+    metrics: Literal["emf", "off"] | None = None
+    """CloudWatch metrics on the request's log line; None: on Lambda only."""
 
     max_body_bytes: int = 6_000_000
     max_depth: int = 64

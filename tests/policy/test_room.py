@@ -1,0 +1,101 @@
+"""The door: who gets in, and what the room does when it cannot know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgewise.aws import Aws, AwsError
+from edgewise.chat import CacheAsk, ChatRequest
+from edgewise.clock import FakeClock
+from edgewise.errors import NotAuthenticated, Unavailable
+from edgewise.policy.room import PolicyRoom, open_policy, scope_of
+from edgewise.policy.root import FixedVault, NoRootKey, Secrets
+from edgewise.policy.secretsmanager import KEEP_S, SecretsManagerVault
+from edgewise.settings import Settings
+from edgewise.words import Choice, Credentials
+
+ROOT = "ew_root_3c1f9a"
+CHAT = "/v1/chat/completions"
+
+
+def room(clock: FakeClock | None = None) -> PolicyRoom:
+    return PolicyRoom(clock or FakeClock(), FixedVault(Secrets.of(ROOT)))
+
+
+async def test_the_root_key_opens_and_nothing_else_does() -> None:
+    principal = await room().identify(Credentials(ROOT, CHAT))
+    assert principal.is_root
+    for token in (None, "", "ew_root_3c1f9", ROOT + "x", ROOT.upper(), "\ud800", "é"):
+        with pytest.raises(NotAuthenticated) as caught:
+            await room().identify(Credentials(token, CHAT))
+        assert caught.value.status == 401
+        assert caught.value.body()["error"]["code"] == "invalid_api_key"
+        assert not token or token not in caught.value.message
+
+
+def test_without_a_root_key_the_gateway_does_not_start() -> None:
+    with pytest.raises(NoRootKey):
+        open_policy(Settings(), clock=FakeClock(), aws=Aws())
+
+
+async def test_on_loopback_it_starts_without_a_key() -> None:
+    policy = open_policy(Settings(), clock=FakeClock(), aws=Aws(), loopback=True)
+    assert (await policy.identify(Credentials(None, CHAT))).is_root
+
+
+async def test_a_plan_passes_the_request_through_and_budgets_are_off() -> None:
+    policy = room()
+    principal = await policy.identify(Credentials(ROOT, CHAT))
+    request = ChatRequest({"model": "m", "messages": []}, cache=CacheAsk(namespace="mine"))
+    plan = await policy.plan(principal, request, Credentials(ROOT, CHAT))
+    assert plan.request is request
+    assert plan.cache.namespace == "mine"
+    hold = await policy.reserve(plan, Choice((), "fixed", "as asked"))
+    await policy.settle(hold, [])
+    await policy.close(plan)
+
+
+def test_scopes_are_the_first_word_of_the_route() -> None:
+    assert scope_of("/v1/chat/completions") == "chat"
+    assert scope_of("/chat/completions") == "chat"
+    assert scope_of("/admin/keys/{id}") == "admin"
+    assert scope_of("/") == ""
+
+
+class SecretsService(Aws):
+    """Answers `get_secret_value` from `text`, or fails while it is None."""
+
+    def __init__(self, text: str | None) -> None:
+        super().__init__()
+        self.text = text
+        self.calls = 0
+
+    async def call(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+        assert (service, operation) == ("secretsmanager", "get_secret_value")
+        self.calls += 1
+        if self.text is None:
+            raise AwsError("InternalServiceError", "no")
+        return {"SecretString": self.text}
+
+
+async def test_secrets_are_read_once_and_kept_while_a_refresh_fails() -> None:
+    clock, service = FakeClock(), SecretsService('{"root_key": "r1", "pepper": "p"}')
+    vault = SecretsManagerVault(service, "name", clock)
+    assert (await vault.secrets()).is_root("r1")
+    assert (await vault.secrets()).pepper == b"p"
+    assert service.calls == 1
+    service.text = None
+    await clock.advance(KEEP_S + 1)
+    assert (await vault.secrets()).is_root("r1")
+    service.text = "r2"
+    await clock.advance(KEEP_S + 1)
+    assert (await vault.secrets()).is_root("r2")
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"root_key": ""}', '{"pepper": "x"}'])
+async def test_without_the_secret_nobody_gets_in(text: str | None) -> None:
+    policy = PolicyRoom(FakeClock(), SecretsManagerVault(SecretsService(text), "name", FakeClock()))
+    with pytest.raises(Unavailable):
+        await policy.identify(Credentials("", CHAT) if text == "never" else Credentials("anything", CHAT))
