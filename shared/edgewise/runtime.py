@@ -1,0 +1,324 @@
+"""A Lambda runtime for an ASGI app that streams: each body message leaves the function as soon as it is sent.
+
+The managed Python runtime's own client sends one whole answer, so the exec wrapper starts this loop in its place
+(`AWS_LAMBDA_EXEC_WRAPPER`, see functions/gateway/run). Per invocation:
+
+    event → scope → app → first body message opens the streamed reply → … → the last one closes it
+          → what runs in the background is drained → the next event is asked for, and only then may Lambda freeze us
+
+Rules that it obeys
+- The prelude leaves with the first body message, so an app that fails before one is still answered with a status.
+- An error after the last body message is a log line: Starlette answers a whole 500 and then raises it again. One in
+  mid-stream ends the reply with Lambda's error trailers; whatever clients must read, the app has said in-band.
+- Lambda never tells that a client left: `receive` blocks after the body. The function is billed to the end anyway.
+- `content-length` goes (a streamed reply has none), duplicates are joined, each Set-Cookie is a cookie of the prelude.
+
+What the app finds and gives
+- `scope["edgewise.deadline"]`: seconds on the clock's `tick` (monotonic), the kill time less a margin.
+- `app.state.background` (optional, `edgewise.background.Background`) is drained between invocations.
+- `app.state.renew` (optional, no arguments) is called after a SnapStart restore: whatever must not be shared by all
+  copies of a snapshot (connections, credentials) is dropped there. Random seeds are renewed here.
+
+Only function-URL events (payload 2.0) are its job; anything else is an error of the invocation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import random
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from edgewise.clock import Clock, SystemClock
+from edgewise.invocations import Invocation, Invocations, Reply, RuntimeApiError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+DROPPED = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+# Exit statuses of the managed runtime's own client.
+BEFORE_SNAPSHOT_FAILED, AFTER_RESTORE_FAILED = 64, 65
+WHOLE_FAILURE = b'{"error":{"message":"The gateway failed.","type":"server_error","param":null,"code":null}}'
+
+
+class Unanswered(Exception):
+    """The app returned without finishing its answer."""
+
+
+class Exchange:
+    """One invocation's `receive` and `send`."""
+
+    def __init__(self, invocations: Invocations, request_id: str, body: bytes) -> None:
+        self._invocations, self._request_id = invocations, request_id
+        self._body: bytes | None = body
+        self._start: Message | None = None
+        self._reply: Reply | None = None
+        self._closed = asyncio.Event()
+
+    @property
+    def done(self) -> bool:
+        return self._closed.is_set()
+
+    async def receive(self) -> Message:
+        """The body once; then nothing until the answer is out."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._closed.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on. Raises OSError when the platform has hung up, as ASGI wants it."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        if message["type"] != "http.response.body" or self._start is None or self.done:
+            raise RuntimeError(f"{message['type']} out of order")
+        payload, last = bytes(message.get("body", b"")), not message.get("more_body", False)
+        try:
+            if self._reply is None:
+                self._reply = await self._invocations.reply(self._request_id, prelude(self._start), payload, last=last)
+            else:
+                await self._reply.write(payload, last=last)
+        except RuntimeApiError as error:
+            self._closed.set()
+            raise OSError("the platform hung up") from error
+        if last:
+            self._closed.set()
+
+    async def spoil(self, error: BaseException) -> None:
+        """The app failed: answer 500 if nothing is out yet, else end the reply as broken."""
+        if self._reply is None:
+            self._start = {"status": 500, "headers": [(b"content-type", b"application/json")]}
+            await self.send({"type": "http.response.body", "body": WHOLE_FAILURE})
+        else:
+            self._closed.set()
+            await self._reply.abort(error)
+
+
+def scope_of(event: MutableMapping[str, Any], state: dict[str, Any], deadline: float) -> dict[str, Any]:
+    """The ASGI scope of a payload-2.0 event. Raises KeyError when it is no such event."""
+    context = event["requestContext"]
+    headers = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace")) for k, v in event["headers"].items()]
+    if event.get("cookies"):
+        headers = [header for header in headers if header[0] != b"cookie"]
+        headers.append((b"cookie", "; ".join(event["cookies"]).encode("latin-1", "replace")))
+    raw_path = event.get("rawPath") or "/"
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": context["http"]["method"],
+        "scheme": event["headers"].get("x-forwarded-proto", "https"),
+        "path": unquote(raw_path),
+        "raw_path": raw_path.encode("latin-1", "replace"),
+        "query_string": event.get("rawQueryString", "").encode("latin-1", "replace"),
+        "root_path": "",
+        "headers": headers,
+        "client": (context["http"].get("sourceIp", ""), 0),
+        "server": (context.get("domainName", "localhost"), 443),
+        "state": state.copy(),
+        "edgewise.deadline": deadline,
+        "edgewise.invocation": context.get("requestId", ""),
+    }
+
+
+def body_of(event: MutableMapping[str, Any]) -> bytes:
+    """The request body of a payload-2.0 event."""
+    body = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "surrogatepass")
+
+
+def prelude(start: Message) -> dict[str, Any]:
+    """Lambda's prelude from an ASGI start message."""
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in start.get("headers", ()):
+        key, text = bytes(name).lower(), bytes(value).decode("latin-1")
+        if key == b"set-cookie":
+            cookies.append(text)
+        elif key not in DROPPED:
+            word = key.decode("latin-1")
+            headers[word] = f"{headers[word]}, {text}" if word in headers else text
+    return {"statusCode": start["status"], "headers": headers, "cookies": cookies}
+
+
+class Lifespan:
+    """The app's start-up and its state; an app without lifespan support is fine."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.state: dict[str, Any] = {}
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._started: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Raises RuntimeError with the app's words when it refuses to start."""
+        self._inbox.put_nowait({"type": "lifespan.startup"})
+        self._task = asyncio.create_task(self._run())
+        if (refusal := await self._started) is not None:
+            raise RuntimeError(refusal)
+
+    async def _run(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        # ASGI: an app that raises here has no lifespan.
+        with contextlib.suppress(Exception):
+            await self._app(scope, self._inbox.get, self._send)
+        if not self._started.done():
+            self._started.set_result(None)
+
+    async def _send(self, message: Message) -> None:
+        if not self._started.done():
+            failed = message["type"] == "lifespan.startup.failed"
+            self._started.set_result(str(message.get("message", "")) if failed else None)
+
+
+class Runtime:
+    """The loop. `margin_s` is kept between the app's deadline and the platform's."""
+
+    def __init__(self, app: App, invocations: Invocations, clock: Clock, *, margin_s: float) -> None:
+        self._app, self._invocations, self._clock, self._margin_s = app, invocations, clock, margin_s
+        self._state: dict[str, Any] = {}
+        self._background = getattr(getattr(app, "state", None), "background", None)
+
+    async def run(self, *, snapshot: bool = False, pollers: int = 1) -> None:
+        """Serve until the Runtime API goes away. Several `pollers` only where one environment gets many requests."""
+        lifespan = Lifespan(self._app)
+        await lifespan.start()
+        self._state = lifespan.state
+        if snapshot:
+            await self._pass_through_snapshot()
+        await asyncio.gather(*(self._poll(alone=pollers == 1) for _ in range(pollers)))
+
+    async def _pass_through_snapshot(self) -> None:
+        hooks = _Hooks()
+        try:
+            hooks.before_snapshot()
+            await self._invocations.restored()
+        except Exception as error:
+            log("snapshot", error)
+            await self._invocations.fail_init(error)
+            raise SystemExit(BEFORE_SNAPSHOT_FAILED) from error
+        try:
+            random.seed()
+            renew = getattr(getattr(self._app, "state", None), "renew", None)
+            if renew is not None:
+                renew()
+            hooks.after_restore()
+        except Exception as error:
+            log("restore", error)
+            await self._invocations.fail_restore(error)
+            raise SystemExit(AFTER_RESTORE_FAILED) from error
+
+    async def _poll(self, *, alone: bool) -> None:
+        while True:
+            invocation = await self._invocations.next()
+            if alone and invocation.trace_id:
+                os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
+            await self.answer(invocation)
+            if self._background is not None:
+                await self._background.drain(max(0.0, self._left_s(invocation)))
+
+    def _left_s(self, invocation: Invocation) -> float:
+        return invocation.deadline_ms / 1000 - self._clock.now() - self._margin_s
+
+    async def answer(self, invocation: Invocation) -> None:
+        """Take one invocation through the app. Nothing that the app does ends the loop."""
+        deadline = self._clock.tick() + self._left_s(invocation)
+        try:
+            event = json.loads(invocation.event)
+            scope, body = scope_of(event, self._state, deadline), body_of(event)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log("event", error, invocation)
+            await self._invocations.fail(invocation.request_id, error)
+            return
+        exchange = Exchange(self._invocations, invocation.request_id, body)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+            if not exchange.done:
+                raise Unanswered("The app returned before its answer was whole.")
+        except Exception as error:  # noqa: BLE001 - the edge: an app's failure is one invocation's, not the loop's
+            log("app", error, invocation)
+            if not exchange.done:
+                await exchange.spoil(error)
+
+
+class _Hooks:
+    """The hooks that libraries registered with the managed runtime's `snapshot_restore_py`, if it is there."""
+
+    def __init__(self) -> None:
+        try:
+            import snapshot_restore_py as registry
+        except ImportError:
+            self._before: list[Any] = []
+            self._after: list[Any] = []
+        else:
+            self._before, self._after = registry.get_before_snapshot(), registry.get_after_restore()
+
+    def before_snapshot(self) -> None:
+        for hook, args, kwargs in reversed(self._before):
+            hook(*args, **kwargs)
+
+    def after_restore(self) -> None:
+        for hook, args, kwargs in self._after:
+            hook(*args, **kwargs)
+
+
+def log(where: str, error: BaseException, invocation: Invocation | None = None) -> None:
+    """One JSON line on standard output, which is one event in CloudWatch."""
+    import traceback
+
+    line = {
+        "level": "ERROR",
+        "message": f"{where} failed: {type(error).__name__}",
+        "aws_request_id": invocation.request_id if invocation else None,
+        "exception": "".join(traceback.format_exception(error)),
+    }
+    print(json.dumps(line), flush=True)
+
+
+def load(handler: str, folder: str) -> App:
+    """The app that `handler` names ('app.app': module, attribute), imported from the function's `folder`."""
+    import importlib
+
+    sys.path.insert(0, folder)
+    module, _, attribute = handler.rpartition(".")
+    app: App = getattr(importlib.import_module(module.replace("/", ".")), attribute)
+    return app
+
+
+async def serve(environ: MutableMapping[str, str], handler: str) -> None:
+    """Load the app and answer until the Runtime API goes away."""
+    invocations = Invocations(environ["AWS_LAMBDA_RUNTIME_API"])
+    try:
+        from edgewise.settings import Settings
+
+        settings = Settings.from_env(environ)
+        app = load(handler, environ.get("LAMBDA_TASK_ROOT", "."))
+        runtime = Runtime(app, invocations, SystemClock(), margin_s=settings.deadline_margin_s)
+    except BaseException as error:
+        log("init", error)
+        await invocations.fail_init(error)
+        raise SystemExit(1) from error
+    await runtime.run(
+        snapshot=settings.initialization == "snap-start",
+        pollers=int(environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")),
+    )
+
+
+def main() -> None:
+    """`python -m edgewise.runtime HANDLER`, or the handler that Lambda names in `_HANDLER`."""
+    asyncio.run(serve(os.environ, sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"]))
+
+
+if __name__ == "__main__":
+    main()
