@@ -15,6 +15,7 @@ import pytest
 from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.clock import FakeClock
 from edgewise.local import template
+from tests.upstream import upstream  # noqa: F401  (a fixture for all)
 
 _numbers = itertools.count()
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
