@@ -98,6 +98,13 @@ class Settings(BaseModel):
     cache_timeout_s: float = 0.25
     """How long a lookup in the store may take before it counts as a miss."""
 
+    aliases: dict[str, Any] = {}
+    """The operator's model names: name to a model, a list of models, or `{"models": [...], ...routing options}`."""
+    model_overrides: dict[str, dict[str, Any]] = {}
+    """`provider/id` to fields of a catalogue row (`price`, `tier`, `context`, `quality`, `auto`, …)."""
+    routing: dict[str, Any] = {}
+    """Routing options under everybody else's; `edgewise.routing.options` names them."""
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Read `environ`. JSON for lists and objects. Raises pydantic's ValidationError, naming the field."""

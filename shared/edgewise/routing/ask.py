@@ -1,0 +1,140 @@
+"""What a strategy sees of one request: what it demands, who could answer it, and what each would cost.
+
+A strategy is a function `Ask -> Choice` without side effects: everything it may know is in here, so a logged ask can
+be replayed through another strategy. Prices are per request, with the prompt cache counted: a dear model with a warm
+cache may be cheaper than a cheap one that starts cold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from edgewise.chat import ChatRequest, Usage
+from edgewise.routing.options import Options
+from edgewise.routing.tokens import Corrections, prompt_tokens
+from edgewise.words import Model, Usd
+
+USUAL_OUTPUT_TOKENS = 350
+"""The mean answer when nothing is known of it (a few hundred tokens in every recorded set)."""
+UNKNOWN_OUTPUT_LIMIT = 4096
+"""The longest answer to reserve for when neither client nor catalogue sets a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a request needs of a model. Tokens are o200k estimates, before a family's factor."""
+
+    prompt_tokens: int
+    output_limit: int | None
+    needs: frozenset[str]
+    cached_tokens: int = 0
+    choices: int = 1
+    has_image: bool = False
+
+    def fits(self, model: Model, factor: float = 1.0) -> bool:
+        """Whether `model` can take the request at all: capabilities and context window."""
+        return self.needs <= model.capabilities and self.has_room(model, factor)
+
+    def has_room(self, model: Model, factor: float = 1.0) -> bool:
+        """Input and the least useful output must fit the window; an unknown window is not a reason to refuse."""
+        if model.context_tokens is None:
+            return True
+        wanted = self.output_limit or 256
+        return self.prompt_tokens * factor + min(wanted, model.output_tokens or wanted) <= model.context_tokens
+
+
+def demand_of(request: ChatRequest, prompt: int | None = None) -> Demand:
+    """Read a request's needs. `seed` and `n` are wishes that providers emulate or reject themselves."""
+    body = request.body
+    needs: set[str] = set()
+    image = _has_image(request)
+    if body.get("tools") or body.get("functions"):
+        needs.add("tools")
+    if image:
+        needs.add("vision")
+    wanted = body.get("response_format")
+    if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema":
+        needs.add("json_schema")
+    if body.get("logprobs"):
+        needs.add("logprobs")
+    return Demand(
+        prompt_tokens=prompt_tokens(request) if prompt is None else prompt,
+        output_limit=request.output_limit,
+        needs=frozenset(needs),
+        choices=request.choices,
+        has_image=image,
+    )
+
+
+def _has_image(request: ChatRequest) -> bool:
+    return any(
+        isinstance(part, Mapping) and part.get("type") in ("image_url", "input_image")
+        for message in request.messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model that could answer this request, priced for it. None is unknown."""
+
+    model: Model
+    cost_usd: Usd | None
+    worst_usd: Usd | None
+    latency_ms: float
+    quality: float
+    """Probability that its answer to this request is good."""
+
+    @property
+    def cost(self) -> float:
+        """Expected dollars as a number to compare by; an unknown price is dearer than any known one."""
+        return float("inf") if self.cost_usd is None else float(self.cost_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Everything that a strategy may know."""
+
+    demand: Demand
+    candidates: tuple[Candidate, ...]
+    options: Options
+    many: bool = True
+    """False: the client named one model, and the candidates are its twins."""
+    features: Mapping[str, float] = field(default_factory=dict)
+    difficulty: float = 0.5
+    """Calibrated probability that a small model's answer is not good enough, 0 to 1."""
+    gain: float | None = None
+    """Learned: expected quality of the strong model less that of the weak one; None when nothing was learned."""
+    window_lambda: float = 0.0
+    """Shadow price of the budget window, quality points per dollar, on top of the options' own λ."""
+    uniform: Callable[[], float] = lambda: 0.5
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    pinned: str | None = None
+    """The model that this session last spoke to."""
+    comparable: str | None = None
+    """How two answers to this request could be compared ('tools', 'json', 'number', 'label'); None: they can't."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def price(
+    model: Model, demand: Demand, corrections: Corrections, usual_output: float = USUAL_OUTPUT_TOKENS
+) -> tuple[Usd | None, Usd | None]:
+    """(expected, worst) cost of this request at `model`, US dollars; (None, None) when the price is unknown."""
+    if model.price is None:
+        return None, None
+    prompt = round(demand.prompt_tokens * corrections.factor(model.name, model.id))
+    limit = demand.output_limit or model.output_tokens or UNKNOWN_OUTPUT_LIMIT
+    usual = min(limit, round(usual_output))
+    expected = model.price.cost(Usage(prompt, usual * demand.choices, cached_tokens=min(demand.cached_tokens, prompt)))
+    # The estimate may be low: reserving a tenth more input keeps the worst case the worst.
+    worst = model.price.cost(Usage(round(prompt * 1.1) + 16, limit * demand.choices))
+    return expected, max(expected, worst)
+
+
+def total(parts: list[Usd | None]) -> Usd | None:
+    """The sum, or None when a part is unknown."""
+    return None if any(part is None for part in parts) else sum((p for p in parts if p is not None), Decimal(0))

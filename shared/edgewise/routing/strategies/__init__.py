@@ -1,0 +1,1 @@
+"""One file a strategy; each is a pure function from an `Ask` to a `Choice`."""
