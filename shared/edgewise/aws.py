@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Any
+
+from edgewise.dynamo import Dynamo, NoConnection, ServiceError, Source
 
 Item = dict[str, Any]
 
@@ -62,6 +65,8 @@ class AwsOptions:
     threads: int = 16
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Service name to endpoint, before `endpoint_url`."""
+    lean: Source | None = None
+    """Credentials for `edgewise.dynamo`, which then serves DynamoDB in boto3's place; None: boto3 does."""
 
 
 class Aws:
@@ -73,6 +78,7 @@ class Aws:
         self._session: Any = None
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
+        self._dynamo: Dynamo | None = None
 
     def client(self, service: str) -> Any:
         """The boto3 client for `service`; blocking, for tests and start-up paths."""
@@ -119,6 +125,8 @@ class Aws:
         return answer
 
     def _call(self, service: str, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if service == "dynamodb" and self.options.lean is not None and self.options.region:
+            return self._call_dynamo(self.options.lean, self.options.region, operation, arguments)
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -132,21 +140,47 @@ class Aws:
                 int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
                 item=_plain(error.response["Item"]) if error.response.get("Item") else None,  # type: ignore[typeddict-item]
                 reasons=tuple(
-                    str(reason.get("Code", "None"))
-                    for reason in error.response.get("CancellationReasons", [])
+                    str(reason.get("Code", "None")) for reason in error.response.get("CancellationReasons", [])
                 ),
             ) from error
         except BotoCoreError as error:
             raise AwsError("ConnectionError", type(error).__name__) from error
+
+    def _call_dynamo(self, source: Source, region: str, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self._dynamo is None:
+            with self._lock:
+                self._dynamo = self._dynamo or Dynamo(
+                    region,
+                    source,
+                    endpoint_url=self.options.endpoints.get("dynamodb", self.options.endpoint_url),
+                    timeout_s=self.options.read_timeout_s,
+                    attempts=self.options.max_attempts,
+                )
+        try:
+            return self._dynamo.call("".join(word.title() for word in operation.split("_")), arguments)
+        except ServiceError as error:
+            body = error.body
+            raise AwsError(
+                error.code,
+                str(body.get("message") or body.get("Message") or ""),
+                error.status,
+                item=_plain(body["Item"]) if body.get("Item") else None,
+                reasons=tuple(str(reason.get("Code", "None")) for reason in body.get("CancellationReasons") or ()),
+            ) from error
+        except NoConnection as error:
+            raise AwsError("ConnectionError", str(error)) from error
 
     def renew(self) -> None:
         """Forget clients and connections (after a restored snapshot: credentials and sockets are stale)."""
         with self._lock:
             self._clients.clear()
             self._session = None
+            self._dynamo = None
 
     def close(self) -> None:
-        """End the executor's threads."""
+        """End the executor's threads and close what is kept open."""
+        if self._dynamo is not None:
+            self._dynamo.close()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
@@ -240,7 +274,7 @@ class Table:
         limit: int | None = None,
         consistent: bool = False,
         index: str | None = None,
-        filter: str | None = None,  # noqa: A002
+        filter: str | None = None,
         names: Mapping[str, str] | None = None,
         values: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Item]:
@@ -389,5 +423,7 @@ def _untyped(typed: Mapping[str, Any]) -> Any:
             return {k: _untyped(v) for k, v in value.items()}
         case "L":
             return [_untyped(v) for v in value]
+        case "B":
+            return value if isinstance(value, bytes) else b64decode(value)
         case _:
             return value
