@@ -21,11 +21,12 @@ from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError
 from edgewise.words import (
     Attempt,
+    Caller,
     Choice,
     Credentials,
     Hit,
+    Live,
     Miss,
-    Model,
     Note,
     Plan,
     Principal,
@@ -58,31 +59,6 @@ class Cache(Protocol):
     async def look(self, query: Query, plan: Plan) -> Verdict: ...
     async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str: ...
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None: ...
-
-
-@dataclass(slots=True)
-class Live:
-    """What a choice brought: a whole answer, or chunks of which the first has arrived."""
-
-    model: Model
-    answer: Answer | None = None
-    chunks: Chunks | None = None
-    confidence: float | None = None
-    confidence_source: str | None = None
-    reason: str = ""
-
-
-class Caller(Protocol):
-    """Call it, stream it. One model; retries before the first byte are the caller's, other models are not.
-
-    Every call that was made, failed or not, is appended to `trail` when it ends.
-    """
-
-    async def complete(
-        self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]
-    ) -> Answer: ...
-
-    async def stream(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Chunks: ...
 
 
 class Router(Protocol):

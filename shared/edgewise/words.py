@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from edgewise.chat import Answer, ChatRequest, Usage
+from edgewise.chat import Answer, ChatRequest, Chunks, Usage
+from edgewise.clock import Deadline
 
 Usd = Decimal
 
@@ -289,6 +290,31 @@ class Attempt:
     """Time to the first chunk; None when none came."""
     usage: Usage | None = None
     cost_usd: Usd | None = None
+
+
+@dataclass(slots=True)
+class Live:
+    """What a choice brought: a whole answer, or chunks of which the first has arrived."""
+
+    model: Model
+    answer: Answer | None = None
+    chunks: Chunks | None = None
+    confidence: float | None = None
+    confidence_source: str | None = None
+    reason: str = ""
+
+
+class Caller(Protocol):
+    """Call it, stream it. One model; retries before the first byte are the caller's, other models are not.
+
+    Every call that was made, failed or not, is appended to `trail` when it ends.
+    """
+
+    async def complete(
+        self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]
+    ) -> Answer: ...
+
+    async def stream(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Chunks: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,8 @@ from edgewise.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from edgewise.flow import Caller, Live
 from edgewise.routing.health import Health
-from edgewise.words import Attempt, Choice, Model
+from edgewise.words import Attempt, Caller, Choice, Live, Model
 
 LEAST_ATTEMPT_S = 0.25
 """An attempt with less time than this can't bring an answer."""

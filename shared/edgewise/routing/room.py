@@ -14,7 +14,6 @@ from typing import Any
 from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import InvalidRequest, ModelNotFound
-from edgewise.flow import Caller, Live
 from edgewise.routing import names
 from edgewise.routing.ask import USUAL_OUTPUT_TOKENS, Ask, Candidate, Demand, demand_of, price
 from edgewise.routing.catalog import Catalog
@@ -24,7 +23,7 @@ from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
 from edgewise.routing.strategies import fallback, simple
 from edgewise.routing.tokens import Corrections
-from edgewise.words import Attempt, Choice, Model, Plan, Target
+from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Target
 
 Strategy = Callable[[Ask], Choice]
 STRATEGIES: dict[str, Strategy] = {"simple": simple.choose, "fallback": fallback.choose}
