@@ -45,12 +45,20 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 DROPPED = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Exit statuses of the managed runtime's own client.
-BEFORE_SNAPSHOT_FAILED, AFTER_RESTORE_FAILED = 64, 65
+INIT_FAILED, BEFORE_SNAPSHOT_FAILED, AFTER_RESTORE_FAILED = 1, 64, 65
 WHOLE_FAILURE = b'{"error":{"message":"The gateway failed.","type":"server_error","param":null,"code":null}}'
 
 
 class Unanswered(Exception):
     """The app returned without finishing its answer."""
+
+
+class Unstarted(Exception):
+    """The environment can't serve, and the platform has been told; `status` is for the process's end."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Exchange:
@@ -191,9 +199,17 @@ class Runtime:
         self._background = getattr(getattr(app, "state", None), "background", None)
 
     async def run(self, *, snapshot: bool = False, pollers: int = 1) -> None:
-        """Serve until the Runtime API goes away. Several `pollers` only where one environment gets many requests."""
+        """Serve until the Runtime API goes away. Several `pollers` only where one environment gets many requests.
+
+        Raises Unstarted, and RuntimeApiError when the platform hangs up.
+        """
         lifespan = Lifespan(self._app)
-        await lifespan.start()
+        try:
+            await lifespan.start()
+        except RuntimeError as error:
+            log("lifespan", error)
+            await self._invocations.fail_init(error)
+            raise Unstarted(INIT_FAILED) from error
         self._state = lifespan.state
         if snapshot:
             await self._pass_through_snapshot()
@@ -207,7 +223,7 @@ class Runtime:
         except Exception as error:
             log("snapshot", error)
             await self._invocations.fail_init(error)
-            raise SystemExit(BEFORE_SNAPSHOT_FAILED) from error
+            raise Unstarted(BEFORE_SNAPSHOT_FAILED) from error
         try:
             random.seed()
             renew = getattr(getattr(self._app, "state", None), "renew", None)
@@ -217,7 +233,7 @@ class Runtime:
         except Exception as error:
             log("restore", error)
             await self._invocations.fail_restore(error)
-            raise SystemExit(AFTER_RESTORE_FAILED) from error
+            raise Unstarted(AFTER_RESTORE_FAILED) from error
 
     async def _poll(self, *, alone: bool) -> None:
         while True:
@@ -308,7 +324,7 @@ async def serve(environ: MutableMapping[str, str], handler: str) -> None:
     except BaseException as error:
         log("init", error)
         await invocations.fail_init(error)
-        raise SystemExit(1) from error
+        raise Unstarted(INIT_FAILED) from error
     await runtime.run(
         snapshot=settings.initialization == "snap-start",
         pollers=int(environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")),
@@ -317,7 +333,13 @@ async def serve(environ: MutableMapping[str, str], handler: str) -> None:
 
 def main() -> None:
     """`python -m edgewise.runtime HANDLER`, or the handler that Lambda names in `_HANDLER`."""
-    asyncio.run(serve(os.environ, sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"]))
+    handler = sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"]
+    try:
+        asyncio.run(serve(os.environ, handler))
+    except Unstarted as error:
+        raise SystemExit(error.status) from error
+    except RuntimeApiError as error:
+        raise SystemExit(f"edgewise.runtime: {error}") from error
 
 
 if __name__ == "__main__":
