@@ -325,6 +325,42 @@ class Table:
                 return
             arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
+    async def scan(
+        self,
+        *,
+        filter: str,
+        names: Mapping[str, str] | None = None,
+        values: Mapping[str, Any] | None = None,
+        projection: str | None = None,
+    ) -> AsyncIterator[Item]:
+        """Every item of the table that `filter` lets through, in no order. Reads, and bills, the whole table."""
+        arguments: dict[str, Any] = {"TableName": self.name, "FilterExpression": filter}
+        if names:
+            arguments["ExpressionAttributeNames"] = dict(names)
+        if values:
+            arguments["ExpressionAttributeValues"] = _wire(values)
+        if projection:
+            arguments["ProjectionExpression"] = projection
+        while True:
+            page = await self.aws.call("dynamodb", "scan", **arguments)
+            for item in page.get("Items", []):
+                yield _plain(item)
+            if "LastEvaluatedKey" not in page:
+                return
+            arguments["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    async def delete_many(self, keys: list[tuple[str, str]]) -> None:
+        """Delete `keys` (any number; in twenty-fives). What is not there is no error."""
+        for start in range(0, len(keys), 25):
+            asked: dict[str, Any] = {
+                self.name: [
+                    {"DeleteRequest": {"Key": _wire({"pk": pk, "sk": sk})}} for pk, sk in keys[start : start + 25]
+                ]
+            }
+            while asked:
+                answer = await self.aws.call("dynamodb", "batch_write_item", RequestItems=asked)
+                asked = answer.get("UnprocessedItems") or {}
+
     async def transact(self, actions: list[dict[str, Any]]) -> None:
         """All of `actions` or none. Each is `{"Put"|"Update"|"Delete"|"ConditionCheck": {...}}` with plain values;
         the table's name is filled in."""

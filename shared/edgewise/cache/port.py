@@ -63,6 +63,14 @@ class Store(Protocol):
         """How many live entries the scope has. Costs a scan: for people, not for requests."""
         ...
 
+    async def link(self, scope: str, text_key: str, key: str, expires_at: float) -> None:
+        """Let `text_key` lead to the entry of `key` until `expires_at`."""
+        ...
+
+    async def linked(self, scope: str, text_key: str) -> Kept | None:
+        """The live entry that `text_key` leads to."""
+        ...
+
     def walk(self, scope: str | None = None) -> AsyncIterator[tuple[str, Kept]]:
         """Every live entry with its scope, in no order, of one scope or of all. Costs a scan."""
         ...
