@@ -18,6 +18,12 @@ FOREIGN: dict[str, str] = {
     "anthropic_base_url": "ANTHROPIC_BASE_URL",
     "aws_region": "AWS_REGION",
     "aws_endpoint_url": "AWS_ENDPOINT_URL",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+    "aws_profile": "AWS_PROFILE",
+    "aws_credentials_uri": "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "aws_credentials_token": "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "function_name": "AWS_LAMBDA_FUNCTION_NAME",
     "initialization": "AWS_LAMBDA_INITIALIZATION_TYPE",
 }
@@ -48,11 +54,24 @@ class Settings(BaseModel):
     """Name or ARN of the Secrets Manager secret that holds the root key and the pepper."""
     key_pepper: str | None = Field(default=None, repr=False)
     """What keys are hashed with; None: derived from the root key."""
+    key_cache_s: float = 10.0
+    """How long a key, found or not, is remembered: a revoked key works at most that long."""
+    hold_lease_s: float = 960.0
+    """After how long a hold on a budget comes back from a process that is gone; longer than any request lives."""
+    ban_strikes: int = 20
+    """Refusals within a minute after which an address or a key is banned for a while."""
     origin_secret: str | None = Field(default=None, repr=False)
     """What CloudFront sends in `x-edgewise-origin`; when set, requests without it are refused."""
 
     aws_region: str | None = None
     aws_endpoint_url: str | None = None
+    aws_access_key_id: str | None = Field(default=None, repr=False)
+    aws_secret_access_key: str | None = Field(default=None, repr=False)
+    aws_session_token: str | None = Field(default=None, repr=False)
+    aws_profile: str | None = None
+    aws_credentials_uri: str | None = None
+    """Where a restored snapshot finds credentials: its environment holds none."""
+    aws_credentials_token: str | None = Field(default=None, repr=False)
     local_aws_url: str | None = None
     """A local stand-in for DynamoDB, S3 and SQS; Bedrock is never reached through it."""
     function_name: str | None = None
