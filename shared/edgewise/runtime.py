@@ -14,7 +14,7 @@ Rules that it obeys
 - `content-length` goes (a streamed reply has none), duplicates are joined, each Set-Cookie is a cookie of the prelude.
 
 What the app finds and gives
-- `scope["edgewise.deadline"]`: seconds on the clock's `tick` (monotonic), the kill time less a margin.
+- `scope["aws.context"]`, as under Mangum: `get_remaining_time_in_millis()` until the platform kills, and names.
 - `app.state.background` (optional, `edgewise.background.Background`) is drained between invocations.
 - `app.state.renew` (optional, no arguments) is called after a SnapStart restore: whatever must not be shared by all
   copies of a snapshot (connections, credentials) is dropped there. Random seeds are renewed here.
@@ -25,7 +25,6 @@ Only function-URL events (payload 2.0) are its job; anything else is an error of
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
@@ -33,17 +32,16 @@ import random
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import unquote
 
 from edgewise.clock import Clock, SystemClock
 from edgewise.invocations import Invocation, Invocations, Reply, RuntimeApiError
+from edgewise.url_event import Context, body_of, prelude, scope_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-DROPPED = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Exit statuses of the managed runtime's own client.
 INIT_FAILED, BEFORE_SNAPSHOT_FAILED, AFTER_RESTORE_FAILED = 1, 64, 65
 WHOLE_FAILURE = b'{"error":{"message":"The gateway failed.","type":"server_error","param":null,"code":null}}'
@@ -112,53 +110,6 @@ class Exchange:
             await self._reply.abort(error)
 
 
-def scope_of(event: MutableMapping[str, Any], state: dict[str, Any], deadline: float) -> dict[str, Any]:
-    """The ASGI scope of a payload-2.0 event. Raises KeyError when it is no such event."""
-    context = event["requestContext"]
-    headers = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace")) for k, v in event["headers"].items()]
-    if event.get("cookies"):
-        headers = [header for header in headers if header[0] != b"cookie"]
-        headers.append((b"cookie", "; ".join(event["cookies"]).encode("latin-1", "replace")))
-    raw_path = event.get("rawPath") or "/"
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": context["http"]["method"],
-        "scheme": event["headers"].get("x-forwarded-proto", "https"),
-        "path": unquote(raw_path),
-        "raw_path": raw_path.encode("latin-1", "replace"),
-        "query_string": event.get("rawQueryString", "").encode("latin-1", "replace"),
-        "root_path": "",
-        "headers": headers,
-        "client": (context["http"].get("sourceIp", ""), 0),
-        "server": (context.get("domainName", "localhost"), 443),
-        "state": state.copy(),
-        "edgewise.deadline": deadline,
-        "edgewise.invocation": context.get("requestId", ""),
-    }
-
-
-def body_of(event: MutableMapping[str, Any]) -> bytes:
-    """The request body of a payload-2.0 event."""
-    body = event.get("body") or ""
-    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "surrogatepass")
-
-
-def prelude(start: Message) -> dict[str, Any]:
-    """Lambda's prelude from an ASGI start message."""
-    headers: dict[str, str] = {}
-    cookies: list[str] = []
-    for name, value in start.get("headers", ()):
-        key, text = bytes(name).lower(), bytes(value).decode("latin-1")
-        if key == b"set-cookie":
-            cookies.append(text)
-        elif key not in DROPPED:
-            word = key.decode("latin-1")
-            headers[word] = f"{headers[word]}, {text}" if word in headers else text
-    return {"statusCode": start["status"], "headers": headers, "cookies": cookies}
-
-
 class Lifespan:
     """The app's start-up and its state; an app without lifespan support is fine."""
 
@@ -191,12 +142,11 @@ class Lifespan:
 
 
 class Runtime:
-    """The loop. `margin_s` is kept between the app's deadline and the platform's."""
+    """The loop. `margin_s` of an invocation's time is kept free of background work."""
 
     def __init__(self, app: App, invocations: Invocations, clock: Clock, *, margin_s: float) -> None:
         self._app, self._invocations, self._clock, self._margin_s = app, invocations, clock, margin_s
         self._state: dict[str, Any] = {}
-        self._background = getattr(getattr(app, "state", None), "background", None)
 
     async def run(self, *, snapshot: bool = False, pollers: int = 1) -> None:
         """Serve until the Runtime API goes away. Several `pollers` only where one environment gets many requests.
@@ -225,10 +175,7 @@ class Runtime:
             await self._invocations.fail_init(error)
             raise Unstarted(BEFORE_SNAPSHOT_FAILED) from error
         try:
-            random.seed()
-            renew = getattr(getattr(self._app, "state", None), "renew", None)
-            if renew is not None:
-                renew()
+            renew(self._app)
             hooks.after_restore()
         except Exception as error:
             log("restore", error)
@@ -241,18 +188,17 @@ class Runtime:
             if alone and invocation.trace_id:
                 os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
             await self.answer(invocation)
-            if self._background is not None:
-                await self._background.drain(max(0.0, self._left_s(invocation)))
+            await drain(self._app, self._context(invocation).get_remaining_time_in_millis() / 1000 - self._margin_s)
 
-    def _left_s(self, invocation: Invocation) -> float:
-        return invocation.deadline_ms / 1000 - self._clock.now() - self._margin_s
+    def _context(self, invocation: Invocation) -> Context:
+        return Context(invocation.request_id, invocation.function_arn, invocation.deadline_ms, self._clock)
 
     async def answer(self, invocation: Invocation) -> None:
         """Take one invocation through the app. Nothing that the app does ends the loop."""
-        deadline = self._clock.tick() + self._left_s(invocation)
+        context = self._context(invocation)
         try:
             event = json.loads(invocation.event)
-            scope, body = scope_of(event, self._state, deadline), body_of(event)
+            scope, body = scope_of(event, self._state, context), body_of(event)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log("event", error, invocation)
             await self._invocations.fail(invocation.request_id, error)
@@ -266,6 +212,21 @@ class Runtime:
             log("app", error, invocation)
             if not exchange.done:
                 await exchange.spoil(error)
+
+
+async def drain(app: App, within_s: float) -> None:
+    """Let the app's background work end before the environment may freeze, but not past its time."""
+    background = getattr(getattr(app, "state", None), "background", None)
+    if background is not None:
+        await background.drain(max(0.0, within_s))
+
+
+def renew(app: App) -> None:
+    """Make a restored copy differ from its siblings: new random numbers, new connections."""
+    random.seed()
+    own = getattr(getattr(app, "state", None), "renew", None)
+    if own is not None:
+        own()
 
 
 class _Hooks:

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edgewise.background import Background
-from edgewise.clock import SystemClock
 
 notes: list[str] = []
 
@@ -55,7 +54,7 @@ async def echo(request: Request) -> Response:
             "query": request.scope["query_string"].decode(),
             "body": body.decode("latin-1"),
             "cookie": request.headers.get("cookie"),
-            "left_s": request.scope["edgewise.deadline"] - SystemClock().tick(),
+            "left_s": request.scope["aws.context"].get_remaining_time_in_millis() / 1000,
             "state": getattr(request.state, "greeting", None),
             "notes": notes,
         }
