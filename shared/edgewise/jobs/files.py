@@ -1,0 +1,325 @@
+"""Files and uploads: what may be stored, for whom, how long; bytes go straight between the wire and the bucket.
+
+A file belongs to a tenant, and another tenant's id is simply not found. Whatever has expired is gone for every
+reader at that second, though the table and the bucket delete it later. A file larger than one request may carry
+comes in parts (`/v1/uploads`) or by a signed URL; both end as an ordinary file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from edgewise.clock import Clock
+from edgewise.errors import Conflict, InvalidRequest, NotFound, TooLarge
+from edgewise.jobs.batch import MAX_BYTES
+from edgewise.jobs.ports import Blobs, Signed
+
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+"""What a client may ask for; 'batch_output' is the gateway's own."""
+MAX_FILE_BYTES = 512_000_000
+BATCH_KEPT_S = 30 * 86_400
+UPLOAD_KEPT_S = 3600
+SIGNED_S = 3600
+EXPIRY_S = (3600, 2_592_000)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file. `key` is its object's name in the bucket; `pending` until signed-URL bytes have been seen."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    size: int
+    created_at: int
+    key: str
+    expires_at: int | None = None
+    pending: bool = False
+
+    def wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {
+            "id": self.id,
+            "object": "file",
+            "bytes": self.size,
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": "uploaded" if self.pending else "processed",
+        }
+        if self.expires_at is not None:
+            wire["expires_at"] = self.expires_at
+        return wire
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that comes in parts. `parts` maps a part's id to its size."""
+
+    id: str
+    tenant: str
+    filename: str
+    purpose: str
+    size: int
+    created_at: int
+    expires_at: int
+    status: str = "pending"
+    file_expires_s: int | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
+    file_id: str | None = None
+
+    def wire(self, now: float, file: File | None = None) -> dict[str, Any]:
+        expired = self.status == "pending" and self.expires_at <= now
+        return {
+            "id": self.id,
+            "object": "upload",
+            "bytes": self.size,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": "expired" if expired else self.status,
+            "file": file.wire() if file else None,
+        }
+
+
+class FileIndex(Protocol):
+    """What is known of files and uploads, without their bytes."""
+
+    async def put_file(self, file: File) -> None: ...
+    async def file(self, id: str) -> File | None: ...
+    async def list_files(
+        self, tenant: str, *, purpose: str | None, after: File | None, forward: bool, limit: int
+    ) -> list[File]:
+        """Up to `limit` files of `tenant` that have not expired, by age; those beyond `after` in that order."""
+        ...
+
+    async def delete_file(self, id: str) -> None: ...
+    async def put_upload(self, upload: Upload) -> None: ...
+    async def upload(self, id: str) -> Upload | None: ...
+    async def add_part(self, id: str, part: str, size: int) -> bool:
+        """False: the upload is no longer pending."""
+        ...
+
+    async def end_upload(self, id: str, status: str, file_id: str | None = None) -> bool:
+        """False: it was not pending."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client said of a file before its bytes."""
+
+    filename: str
+    purpose: str
+    expires_s: int | None = None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Wanted:
+        """From form fields or a JSON object; the expiry as `expires_after: {…}` or `expires_after[seconds]`."""
+        purpose = fields.get("purpose")
+        if purpose not in PURPOSES:
+            raise InvalidRequest(f"`purpose` must be one of {', '.join(PURPOSES)}.", param="purpose")
+        filename = str(fields.get("filename") or "upload")
+        if purpose == "batch" and not filename.lower().endswith(".jsonl"):
+            raise InvalidRequest("A file for a batch is JSON Lines, its name ends in .jsonl.", param="file")
+        return cls(filename[-255:], purpose, expiry_s(fields))
+
+
+def expiry_s(fields: Mapping[str, Any], name: str = "expires_after") -> int | None:
+    """Seconds from an `expires_after` object; None when there is none."""
+    asked = fields.get(name)
+    if asked is None:
+        flat = {part: fields.get(f"{name}[{part}]") for part in ("anchor", "seconds")}
+        if all(value is None for value in flat.values()):
+            return None
+        asked = flat
+    if not isinstance(asked, Mapping) or asked.get("anchor") not in ("created_at", None):
+        raise InvalidRequest(f"`{name}.anchor` must be 'created_at'.", param=f"{name}.anchor")
+    try:
+        seconds = int(asked.get("seconds"))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = -1
+    if not EXPIRY_S[0] <= seconds <= EXPIRY_S[1]:
+        raise InvalidRequest(f"`{name}.seconds` must be from {EXPIRY_S[0]} to {EXPIRY_S[1]}.", param=f"{name}.seconds")
+    return seconds
+
+
+def size_limit(purpose: str) -> int:
+    return MAX_BYTES if purpose == "batch" else MAX_FILE_BYTES
+
+
+class Files:
+    """What `/v1/files` and `/v1/uploads` do."""
+
+    def __init__(self, index: FileIndex, blobs: Blobs, clock: Clock) -> None:
+        self.index = index
+        self.blobs = blobs
+        self.clock = clock
+
+    def draft(self, tenant: str, wanted: Wanted, id: str | None = None) -> File:
+        """A file that does not exist yet."""
+        now = int(self.clock.now())
+        kept = wanted.expires_s or (BATCH_KEPT_S if wanted.purpose in ("batch", "batch_output") else None)
+        name = id or self.clock.token("file-")
+        return File(
+            id=name,
+            tenant=tenant,
+            filename=wanted.filename,
+            purpose=wanted.purpose,
+            size=0,
+            created_at=now,
+            key=f"files/{tenant}/{name}",
+            expires_at=now + kept if kept else None,
+        )
+
+    async def store(self, tenant: str, wanted: Wanted, pieces: AsyncIterator[bytes]) -> File:
+        """Write `pieces` to the bucket as they come, then name the file."""
+        file = self.draft(tenant, wanted)
+        size = await self.pour(file.key, pieces, size_limit(wanted.purpose))
+        file = replace(file, size=size)
+        await self.index.put_file(file)
+        return file
+
+    async def pour(self, key: str, pieces: AsyncIterator[bytes], limit: int) -> int:
+        """Write a stream to the bucket; the number of bytes. Raises TooLarge past `limit`, leaving nothing."""
+        sink, size = self.blobs.sink(key), 0
+        try:
+            async for piece in pieces:
+                size += len(piece)
+                if size > limit:
+                    raise TooLarge(f"The file is larger than {limit} bytes.", param="file")
+                await sink.write(piece)
+            return await sink.close()
+        except BaseException:
+            await sink.abort()
+            raise
+
+    async def get(self, tenant: str, id: str) -> File:
+        """Raises NotFound, also for what has expired or is another tenant's."""
+        file = await self.index.file(id)
+        if file is None or file.tenant != tenant or self._expired(file):
+            raise NotFound(f"No file has the id '{id[:80]}'.", param="file_id")
+        if file.pending:
+            size = await self.blobs.size(file.key)
+            if size is not None:
+                file = replace(file, pending=False, size=size)
+                await self.index.put_file(file)
+        return file
+
+    def _expired(self, file: File) -> bool:
+        return file.expires_at is not None and file.expires_at <= self.clock.now()
+
+    async def content(self, tenant: str, id: str) -> tuple[File, AsyncIterator[bytes]]:
+        """The file and its bytes, in pieces. Raises Conflict while its bytes are awaited."""
+        file = await self.get(tenant, id)
+        if file.pending:
+            raise Conflict("The file's bytes have not been put to its signed URL yet.")
+        return file, self.blobs.stream(file.key)
+
+    async def page(
+        self, tenant: str, *, purpose: str | None, after: str | None, forward: bool, limit: int
+    ) -> tuple[list[File], bool]:
+        """Files, newest first unless `forward`, and whether there are more."""
+        last = await self.get(tenant, after) if after else None
+        found = await self.index.list_files(tenant, purpose=purpose, after=last, forward=forward, limit=limit + 1)
+        return found[:limit], len(found) > limit
+
+    async def delete(self, tenant: str, id: str) -> dict[str, Any]:
+        file = await self.get(tenant, id)
+        await self.index.delete_file(id)
+        await self.blobs.delete(file.key)
+        return {"id": id, "object": "file", "deleted": True}
+
+    async def presign(self, tenant: str, wanted: Wanted, size: int) -> tuple[File, Signed]:
+        """A file whose bytes, exactly `size` of them, the client puts to a URL by itself within the hour."""
+        if not 0 < size <= size_limit(wanted.purpose):
+            raise InvalidRequest(f"`bytes` must be from 1 to {size_limit(wanted.purpose)}.", param="bytes")
+        file = replace(self.draft(tenant, wanted), size=size, pending=True)
+        signed = await self.blobs.presign(file.key, size, SIGNED_S)
+        await self.index.put_file(file)
+        return file, signed
+
+    async def begin(self, tenant: str, wanted: Wanted, size: int) -> Upload:
+        if not 0 < size <= size_limit(wanted.purpose):
+            raise InvalidRequest(f"`bytes` must be from 1 to {size_limit(wanted.purpose)}.", param="bytes")
+        now = int(self.clock.now())
+        upload = Upload(
+            id=self.clock.token("upload_"),
+            tenant=tenant,
+            filename=wanted.filename,
+            purpose=wanted.purpose,
+            size=size,
+            created_at=now,
+            expires_at=now + UPLOAD_KEPT_S,
+            file_expires_s=wanted.expires_s,
+        )
+        await self.index.put_upload(upload)
+        return upload
+
+    async def pending(self, tenant: str, id: str) -> Upload:
+        """Raises NotFound, or Conflict when it has ended."""
+        upload = await self.index.upload(id)
+        if upload is None or upload.tenant != tenant:
+            raise NotFound(f"No upload has the id '{id[:80]}'.", param="upload_id")
+        if upload.status != "pending" or upload.expires_at <= self.clock.now():
+            raise Conflict(f"The upload is {upload.wire(self.clock.now())['status']}.")
+        return upload
+
+    async def add_part(self, tenant: str, id: str, pieces: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Parts may come in any order and at once; completing says which of them count, in which order."""
+        upload = await self.pending(tenant, id)
+        part = self.clock.token("part_")
+        size = await self.pour(_part_key(id, part), pieces, upload.size)
+        if not await self.index.add_part(id, part, size):
+            await self.blobs.delete(_part_key(id, part))
+            raise Conflict("The upload has ended.")
+        return {"id": part, "object": "upload.part", "created_at": int(self.clock.now()), "upload_id": id}
+
+    async def complete(self, tenant: str, id: str, part_ids: list[str], md5: str | None) -> dict[str, Any]:
+        """Join the parts in the order given; asking again with the upload completed gives the same file."""
+        found = await self.index.upload(id)
+        if found is not None and found.tenant == tenant and found.status == "completed" and found.file_id:
+            return found.wire(self.clock.now(), await self.get(tenant, found.file_id))
+        upload = await self.pending(tenant, id)
+        unknown = [part for part in part_ids if part not in upload.parts]
+        if unknown or not part_ids:
+            raise InvalidRequest(f"No such part: {', '.join(unknown)[:200] or 'none was named'}.", param="part_ids")
+        size = sum(upload.parts[part] for part in part_ids)
+        if size != upload.size:
+            raise InvalidRequest(f"The parts have {size} bytes together, the upload was to have {upload.size}.")
+        digest = hashlib.md5(usedforsecurity=False)
+        wanted = Wanted(upload.filename, upload.purpose, upload.file_expires_s)
+        file = self.draft(tenant, wanted, id=f"file-{id.removeprefix('upload_')}")
+        await self.pour(file.key, self._joined(id, part_ids, digest), upload.size)
+        if md5 and digest.hexdigest() != md5.lower():
+            await self.blobs.delete(file.key)
+            raise InvalidRequest("The file's MD5 is not the one given.", param="md5")
+        file = replace(file, size=size)
+        await self.index.put_file(file)
+        if not await self.index.end_upload(id, "completed", file.id):
+            raise Conflict("The upload has ended.")
+        for part in upload.parts:
+            await self.blobs.delete(_part_key(id, part))
+        return replace(upload, status="completed").wire(self.clock.now(), file)
+
+    async def _joined(self, id: str, part_ids: list[str], digest: Any) -> AsyncIterator[bytes]:
+        for part in part_ids:
+            async for piece in self.blobs.stream(_part_key(id, part)):
+                digest.update(piece)
+                yield piece
+
+    async def cancel_upload(self, tenant: str, id: str) -> dict[str, Any]:
+        upload = await self.pending(tenant, id)
+        if not await self.index.end_upload(id, "cancelled"):
+            raise Conflict("The upload has ended.")
+        for part in upload.parts:
+            await self.blobs.delete(_part_key(id, part))
+        return replace(upload, status="cancelled").wire(self.clock.now())
+
+
+def _part_key(upload_id: str, part: str) -> str:
+    return f"files/parts/{upload_id}/{part}"

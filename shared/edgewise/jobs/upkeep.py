@@ -1,0 +1,48 @@
+"""What a schedule does for the async room: nothing stays stuck, whatever was lost on the way.
+
+A message can be lost to the dead-letter queue, a worker can die between two steps. Every few minutes each batch that
+has not ended is looked at; one that has not moved since the last look is given its messages again. They are harmless
+if the old ones were still there.
+"""
+
+from __future__ import annotations
+
+from edgewise.jobs.batch import Batch
+from edgewise.jobs.room import Room
+
+STALE_S = 60
+
+
+async def sweep(room: Room) -> int:
+    """Look at every active batch once; how many were given a push."""
+    pushed = 0
+    async for name in room.batches.active():
+        batch = await room.batches.get(name)
+        if batch is None or batch.ended:
+            await room.batches.retire(name)
+        elif await _push(room, batch):
+            pushed += 1
+    if pushed:
+        room.meter.add("batches_pushed", pushed)
+    return pushed
+
+
+async def _push(room: Room, batch: Batch) -> bool:
+    now = room.clock.now()
+    since = max(batch.created_at, *batch.times.values()) if batch.times else batch.created_at
+    if now - since < STALE_S:
+        return False
+    if batch.status == "validating" and batch.expires_at > now:
+        await room.send("validate", batch.id, batch.tenant)
+        return True
+    if batch.status != "in_progress" or batch.expires_at <= now or batch.chunks_done >= batch.chunks:
+        await room.send("finish", batch.id, batch.tenant)
+        return True
+    mark = f"{batch.chunks_done}:{sum(map(sum, batch.live.values()))}"
+    if batch.mark != mark or await room.batches.held_chunks(batch.id):
+        await room.batches.note(batch.id, mark=mark)
+        return False
+    still = await room.batches.open_chunks(batch.id, batch.chunks)
+    for number in still[: room.options.window_chunks]:
+        await room.send("chunk", batch.id, batch.tenant, chunk=number)
+    return True
