@@ -46,6 +46,8 @@ class ChatRequest:
     body: Mapping[str, Any]
     stream: bool = False
     include_usage: bool = False
+    obfuscate: bool = False
+    """Pad every streamed delta, so that the sizes of packets don't tell what is said."""
     cache: CacheAsk = field(default_factory=CacheAsk)
     routing: Mapping[str, Any] = field(default_factory=dict)
     """The body's `routing` object with `x-edgewise-route-*` headers merged in; see `edgewise.routing`."""

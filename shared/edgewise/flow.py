@@ -10,7 +10,7 @@ cache trouble never fails a request (the cache's port does not raise), and polic
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
@@ -230,6 +230,7 @@ async def _through(rooms: Rooms, served: Served, chunks: Chunks, hold: Any, lead
         whole = True
     finally:
         # Also when the client has gone away: what was used is charged, and nobody waits for this answer.
+        await _close(chunks)
         await rooms.policy.settle(hold, served.attempts)
         if not whole:
             assert served.query is not None
@@ -275,7 +276,15 @@ async def _watched(
         error = caught
         raise
     finally:
+        await _close(chunks)
         await _finish(rooms, served, route, error)
+
+
+async def _close(chunks: AsyncIterator[Any]) -> None:
+    """End a stream now. Left to the garbage collector, a stream that its client has left would end at some later
+    time, after its own record was written."""
+    if isinstance(chunks, AsyncGenerator):
+        await chunks.aclose()
 
 
 async def _finish(rooms: Rooms, served: Served, route: str, error: EdgewiseError | None) -> None:

@@ -1,0 +1,158 @@
+"""The HTTP application: routes, and nothing of what they do.
+
+Every route is mounted at `/v1/…` and without `/v1`, since clients differ in what they take for the base URL. FastAPI
+is the application; the chat route is a bare ASGI endpoint in it, and no schema is generated until somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from edgewise.api import models, openapi
+from edgewise.api.chat import Chat
+from edgewise.api.door import ROUTE
+from edgewise.api.edge import Edge
+from edgewise.api.frame import Frame
+from edgewise.api.reply import reply
+from edgewise.clock import Clock, SystemClock
+from edgewise.flow import Rooms
+from edgewise.settings import Settings
+
+OpenRooms = Callable[[], AbstractAsyncContextManager[Rooms]]
+"""Opens the rooms when the app starts and closes them when it stops."""
+Ready = Callable[[], Awaitable[dict[str, bool]]]
+"""Which of the parts behind the gateway answer."""
+
+
+def app(
+    rooms: Rooms | OpenRooms,
+    settings: Settings,
+    extra_routes: Iterable[BaseRoute] = (),
+    *,
+    listing: models.Listing = tuple,
+    ready: Ready | None = None,
+    clock: Clock | None = None,
+) -> FastAPI:
+    """The gateway as an ASGI app.
+
+    rooms         built, or an async context manager that builds them when the server (or a cold start) begins
+    extra_routes  of other parts of the edge; each is mounted with and without `/v1`
+    listing       the models to show at `/v1/models`
+    ready         what `/readyz` asks
+    """
+    edge = Edge(settings, rooms if isinstance(rooms, Rooms) else None)
+    edge_clock = clock or (rooms.clock if isinstance(rooms, Rooms) else SystemClock())
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        if isinstance(rooms, Rooms):
+            yield
+            await rooms.background.drain(within_s=5)
+            return
+        async with rooms() as opened:
+            edge.opened = opened
+            yield
+            await opened.background.drain(within_s=5)
+
+    application = Gateway(edge, edge_clock, lifespan)
+    for route in [
+        Route("/chat/completions", Chat(edge), methods=["POST"]),
+        *models.routes(edge, listing),
+        *_own(edge, ready),
+        *extra_routes,
+    ]:
+        application.mount_both(route)
+    return application
+
+
+class Gateway(FastAPI):
+    """FastAPI with a stack of our own: one frame instead of four layers, and errors in OpenAI's shape everywhere."""
+
+    def __init__(self, edge: Edge, clock: Clock, lifespan: Any) -> None:
+        self._edge = edge
+        self._clock = clock
+        super().__init__(
+            title="Edgewise", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+        )
+        self.router.default = _nowhere
+
+    def build_middleware_stack(self) -> ASGIApp:
+        settings = self._edge.settings
+        inner: ASGIApp = AsyncExitStackMiddleware(self.router)
+        for middleware in reversed(self.user_middleware):
+            inner = middleware.cls(inner, *middleware.args, **middleware.kwargs)
+        return Frame(
+            inner,
+            token=self._clock.token,
+            crashed=self._edge.crashed,
+            cors_origin=settings.cors_origin,
+            origin_secret=settings.origin_secret,
+        )
+
+    def mount_both(self, route: BaseRoute) -> None:
+        """Add `route` at its path under `/v1` and without it. What is not a plain route is added as it is."""
+        if not isinstance(route, Route):
+            self.router.routes.append(route)
+            return
+        path = route.path.removeprefix("/v1")
+        template = route.path if path in ("/", "/healthz", "/readyz", "/openapi.json") else f"/v1{path}"
+        for at in dict.fromkeys((f"/v1{path}", path)):
+            self.router.routes.append(Way(at, route, template))
+
+
+async def _nowhere(*_: Any) -> None:
+    raise HTTPException(404)
+
+
+class Way(Route):
+    """A route that tells its template to what comes after it, and every method of its path to who misses it."""
+
+    def __init__(self, path: str, route: Route, template: str) -> None:
+        methods = sorted((route.methods or set()) - ({"HEAD"} if "GET" in (route.methods or ()) else set()))
+        super().__init__(path, route.endpoint, methods=methods or None, name=route.name, include_in_schema=False)
+        self._template = template
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ROUTE] = self._template
+        if self.methods and scope["method"] not in self.methods:
+            raise HTTPException(405, headers={"allow": _allowed(scope)})
+        await self.app(scope, receive, send)
+
+
+def _allowed(scope: Scope) -> str:
+    """Every method that some route takes at this path."""
+    routes: Sequence[BaseRoute] = scope["app"].router.routes
+    methods: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
+
+
+def _own(edge: Edge, ready: Ready | None) -> list[Route]:
+    async def healthz(_: Request) -> Response:
+        return reply({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        parts = await ready() if ready is not None else {}
+        fine = edge.opened is not None and all(parts.values())
+        return reply({"status": "ready" if fine else "not ready", "parts": parts}, status=200 if fine else 503)
+
+    async def described(_: Request) -> Response:
+        return reply(openapi.document())
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/openapi.json", described, methods=["GET"]),
+    ]

@@ -1,0 +1,136 @@
+"""`/v1/chat/completions`: a body becomes a `ChatRequest`, and what the corridor brings becomes JSON or events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from edgewise import flow
+from edgewise.api import fields
+from edgewise.api.controls import cache_ask, routing_ask
+from edgewise.api.door import REQUEST_ID, Knock, knock
+from edgewise.api.edge import Edge
+from edgewise.api.headers import of_served
+from edgewise.api.sse import Grammar, padding
+from edgewise.api.stream import Events, Json
+from edgewise.chat import Answer, ChatRequest, Chunk
+from edgewise.errors import EdgewiseError
+from edgewise.flow import Served
+from edgewise.words import Choice, Estimate
+
+_REQUIRED = ("model", "messages")
+
+
+def parse(body: dict[str, Any], shown: Knock) -> ChatRequest:
+    """The request in `body`, which is used up: the fields that say how to deliver, or what to ask of the gateway,
+    are taken out, and the rest is forwarded. Raises `InvalidRequest` with `param` as a JSON path."""
+    fields.check(body, fields.CHAT, _REQUIRED)
+    stream = body.pop("stream", None) is True
+    options = body.pop("stream_options", None) or {}
+    return ChatRequest(
+        body,
+        stream=stream,
+        include_usage=stream and options.get("include_usage") is True,
+        obfuscate=stream and options.get("include_obfuscation") is True,
+        cache=cache_ask(body.pop("cache", None), shown.directives, shown.ours),
+        routing=routing_ask(body.pop("routing", None), shown.ours),
+    )
+
+
+class Chat:
+    """The endpoint, as an ASGI app."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        edge = self._edge
+        shown = knock(scope)
+        try:
+            request = parse(await edge.read(scope, receive), shown)
+        except EdgewiseError as error:
+            raise await edge.turned_away(scope, shown, error) from error
+        deadline = edge.deadline(scope, shown, stream=request.stream)
+        serving = flow.serve(edge.rooms, shown.credentials, request, deadline, scope[REQUEST_ID])
+        if request.stream:
+            await Events(edge, serving, ChatWriter(edge, request))(scope, receive, send)
+        else:
+            served = await serving
+            await Json(told(served), of_served(served, edge.rooms.clock))(send)
+
+
+class ChatWriter:
+    """Chunks as the events of a chat stream."""
+
+    def __init__(self, edge: Edge, request: ChatRequest) -> None:
+        self._grammar = Grammar(
+            include_usage=request.include_usage,
+            obfuscate=padding(edge.rooms.clock.uniform) if request.obfuscate else None,
+        )
+
+    def begin(self, _: Served) -> bytes:
+        return b""
+
+    def write(self, chunk: Chunk) -> bytes:
+        return self._grammar.events(chunk)
+
+    def end(self, _: Served) -> bytes:
+        return self._grammar.end()
+
+    def failed(self, error: EdgewiseError) -> bytes:
+        return self._grammar.failed(error)
+
+
+def told(served: Served) -> dict[str, Any]:
+    """The JSON of one served request: a `chat.completion`, or for a dry run the choice that would be made."""
+    if served.answer is not None:
+        return whole(served.answer)
+    assert served.choice is not None
+    return plan_of(served.choice)
+
+
+def whole(answer: Answer) -> dict[str, Any]:
+    """The answer with every key that the specification requires; the answer itself, shared with the cache, stays."""
+    completion = answer.completion
+    return {
+        **completion,
+        "object": "chat.completion",
+        "choices": [
+            choice
+            if "logprobs" in choice and "refusal" in choice["message"] and "content" in choice["message"]
+            else {
+                "logprobs": None,
+                **choice,
+                "message": {"role": "assistant", "content": None, "refusal": None, **choice["message"]},
+            }
+            for choice in completion.get("choices", ())
+        ],
+    }
+
+
+def plan_of(choice: Choice) -> dict[str, Any]:
+    """A choice of models as JSON, for a dry run."""
+    return {
+        "object": "edgewise.route",
+        "strategy": choice.strategy,
+        "reason": choice.reason,
+        "confidence": choice.confidence,
+        "expected": _estimate(choice.expected),
+        "worst_usd": None if choice.worst_usd is None else str(choice.worst_usd),
+        "steps": [
+            {"models": [m.name for m in step.models], "accept": step.accept, "at_least": step.at_least}
+            for step in choice.steps
+        ],
+        "fallbacks": [model.name for model in choice.fallbacks],
+        "features": dict(choice.features),
+        "considered": [dict(plan) for plan in choice.considered],
+    }
+
+
+def _estimate(expected: Estimate) -> dict[str, Any]:
+    return {
+        "quality": expected.quality,
+        "cost_usd": None if expected.cost_usd is None else str(expected.cost_usd),
+        "latency_ms": expected.latency_ms,
+    }

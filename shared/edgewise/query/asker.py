@@ -1,0 +1,103 @@
+"""What is asked: a plan's request becomes a `Query` with its keys.
+
+    key             the whole request, to the letter
+    text_key        the same, with the last user turn in its normal form (case, spacing, punctuation)
+    partition       everything but the last user turn: within it, that turn may match by meaning
+    solo_partition  the same without the earlier turns, for a last turn that stands by itself
+
+Only the exact key is made unless a `Reader` is given and the caller's policy allows meaning. The tenant is in every
+hash; in a namespace that policy shares between tenants, the fact of sharing stands in its place. A namespace that the
+request itself names is shared only if it is the one that policy named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edgewise.chat import ChatRequest
+from edgewise.query.canonical import KEY_VERSION, canonical, digest
+from edgewise.words import Nearness, Plan, Query, Target, Volatility
+
+SHARED = "shared:"
+"""How the tenant of a shared namespace begins. No tenant's name does: a name has no colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What kind of question the last user turn is."""
+
+    nearness: Nearness
+    reason: str = ""
+    volatility: Volatility = "static"
+    alone: bool = False
+    """The turn stands by itself: it means the same outside its conversation."""
+
+
+class Reader(Protocol):
+    """Reads a request for what it asks. Pure, and cheap: every request passes here."""
+
+    def read(self, request: ChatRequest) -> Reading: ...
+    def normal(self, text: str) -> str: ...
+
+
+class ExactAsker:
+    """Makes the exact key, and, with a `reader`, the keys by which a turn may match by meaning."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: Reader | None = None) -> None:
+        self._reader = reader
+
+    def query(self, plan: Plan, target: Target) -> Query:
+        request, policy = plan.request, plan.cache
+        namespace = request.cache.namespace or policy.namespace
+        shared = policy.shared and namespace == policy.namespace
+        tenant = SHARED + namespace if shared else plan.principal.tenant
+        scope = (KEY_VERSION, "shared" if shared else "tenant", tenant, namespace, target.name)
+        body = canonical(request.body)
+        key = digest((*scope, body))
+        if self._reader is None or policy.mode == "off":
+            return Query(tenant, namespace, target.name, key)
+        reading = self._reader.read(request)
+        nearness: Nearness = reading.nearness
+        if nearness == "semantic" and (policy.mode != "semantic" or request.cache.semantic is False):
+            nearness = "exact"
+        text = _last_turn(body["messages"]) if nearness == "semantic" else None
+        if text is None:
+            nearness = "exact" if nearness == "semantic" else nearness
+            return Query(
+                tenant, namespace, target.name, key,
+                nearness=nearness, reason=reading.reason, volatility=reading.volatility,
+            )  # fmt: skip
+        return self._by_meaning(scope, body, key, text, reading)
+
+    def _by_meaning(self, scope: tuple[Any, ...], body: dict[str, Any], key: str, text: str, reading: Reading) -> Query:
+        assert self._reader is not None
+        _, _, tenant, namespace, target = scope
+        messages: list[dict[str, Any]] = body["messages"]
+        before, last = messages[:-1], messages[-1]
+        rest = {name: value for name, value in last.items() if name != "content"}
+        around = {**body, "messages": before}
+        steady = [m for m in before if m["role"] in ("system", "developer")]
+        alone = reading.alone and len(steady) < len(before)
+        return Query(
+            tenant,
+            namespace,
+            target,
+            key,
+            text_key=digest((*scope, "text", around, rest, self._reader.normal(text))),
+            partition=digest((*scope, "near", around, rest)),
+            text=text,
+            nearness="semantic",
+            reason=reading.reason,
+            volatility=reading.volatility,
+            solo_partition=digest((*scope, "near", {**around, "messages": steady}, rest)) if alone else None,
+        )
+
+
+def _last_turn(messages: list[dict[str, Any]]) -> str | None:
+    """The text of the last user turn if it ends the request and is one piece of text; None otherwise."""
+    last = messages[-1]
+    content = last.get("content")
+    return content if last.get("role") == "user" and isinstance(content, str) and content else None
