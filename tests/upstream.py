@@ -57,7 +57,7 @@ class Manner:
     cut: Cut | None = None
     """Where the answer breaks off. Of a whole JSON answer: before headers, after them, or half-way."""
     drop: Literal["end", "close", "reset"] = "close"
-    """How: a proper end of the HTTP body (the silent truncation), a closed socket, or a TCP reset."""
+    """How: a proper end of a stream's HTTP body (the silent truncation), a closed socket, or a TCP reset."""
     delay_s: float = 0.0
     between_s: float = 0.0
     gate: asyncio.Event | None = None
@@ -223,18 +223,18 @@ class _Reply:
         )
         await self.writer.drain()
         if manner.cut == "after-headers":
-            return self._break()
+            return self._break(streamed=True)
         contents = 0
         for label, event in answer.events():
             contents += label == "content"
             second = (label == "content" and contents == 2) or (label == "before-finish" and contents < 2)
             if manner.cut is not None and manner.cut == ("after-content" if second else label):
-                return self._break()
+                return self._break(streamed=True)
             if second and manner.gate is not None and manner.gate_at == "content":
                 await manner.gate.wait()
             if second and manner.cut == "mid-chunk":
                 self._chunk(event[: len(event) // 2])
-                return self._break()
+                return self._break(streamed=True)
             step = manner.write_bytes or len(event)
             for start in range(0, len(event), step):
                 self._chunk(event[start : start + step])
@@ -255,8 +255,8 @@ class _Reply:
     def _chunk(self, piece: bytes) -> None:
         self.writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
-    def _break(self) -> bool:
-        if self.manner.drop == "end" and self.manner.cut not in ("before-headers", None):
+    def _break(self, *, streamed: bool = False) -> bool:
+        if self.manner.drop == "end" and streamed:
             self.writer.write(b"0\r\n\r\n")
             return True
         if self.manner.drop == "reset":

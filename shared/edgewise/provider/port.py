@@ -2,8 +2,8 @@
 
 A provider translates and nothing else. It makes one attempt, within the call's deadline; retries, prices and records
 are the caller's (`caller.py`), and which model is asked is not known here at all. Whatever goes wrong becomes an
-`UpstreamError` by class and status: before the first chunk one that says whether another attempt may help, after it
-`UpstreamDied`. A stream that simply stops is never taken for a whole one.
+`UpstreamError` by class and status, which says whether another attempt may help; what comes after the first chunk
+the caller makes `UpstreamDied`. A stream that simply stops is never taken for a whole one.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Provider(Protocol):
 
     def stream(self, call: Call) -> ChunkStream:
         """The answer as chunks, the last of them with usage if the provider counts. Closing it ends the call
-        upstream. Raises `UpstreamError` on the way to the first chunk, `UpstreamDied` after it."""
+        upstream. Raises `UpstreamError`, also when the stream ends before the answer is whole."""
         ...
 
     async def close(self) -> None:
