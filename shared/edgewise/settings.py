@@ -118,6 +118,24 @@ class Settings(BaseModel):
     cache_spill_bytes: int = 350_000
     cache_timeout_s: float = 0.25
     """How long a lookup in the store may take before it counts as a miss."""
+    cache_policy: Literal["lru", "lfu", "fifo", "lru-k", "ttl", "s3-fifo"] = "s3-fifo"
+    """Which entry leaves this process's memory when it is full."""
+    cache_ttl_jitter: float = Field(default=0.1, ge=0, le=1)
+    """The largest share by which an entry's life is shortened by chance, so that entries do not expire together."""
+    cache_negative_s: float = 5.0
+    """How long a provider's refusal of the request itself is kept; 0: not at all."""
+    cache_tool_calls: Literal["keep", "skip"] = "keep"
+    cache_answer_bytes: int = 5_000_000
+    """Answers whose JSON is larger are not kept."""
+    cache_lease_s: float = 10.0
+    """How long a leader that says nothing is believed to be alive; far above any difference between clocks."""
+    cache_follow_s: float = 60.0
+    """How long a request waits for the same request's answer before it calls for itself."""
+    cache_meaning_timeout_s: float = 1.0
+    cache_quorum: int = 3
+    """Tenants that must have asked before a shared namespace serves an entry to another."""
+    cache_keep_requests: bool = False
+    """Keep what was asked beside the answer, so that the most asked can be warmed again."""
 
     aliases: dict[str, Any] = {}
     """The operator's model names: name to a model, a list of models, or `{"models": [...], ...routing options}`."""

@@ -1,0 +1,50 @@
+"""How the cache room is put together from what there is: a table and a bucket, or this process alone."""
+
+from __future__ import annotations
+
+from edgewise.aws import Table
+from edgewise.background import Background
+from edgewise.cache.dynamodb import DynamoLeases, DynamoRules, DynamoStore
+from edgewise.cache.local import LocalStore
+from edgewise.cache.memory.policies import Policy, shelf
+from edgewise.cache.near import Near
+from edgewise.cache.options import CacheOptions
+from edgewise.cache.port import Meaning, Store
+from edgewise.cache.room import CacheRoom
+from edgewise.cache.s3 import Spill
+from edgewise.clock import Clock
+
+
+def near_of(clock: Clock, policy: Policy, max_entries: int, max_bytes: int) -> Near:
+    """An empty memory tier."""
+    return Near(shelf(policy, clock, max_entries=max_entries, max_bytes=max_bytes))
+
+
+def store_of(clock: Clock, table: Table | None, bucket: str | None, spill_bytes: int) -> Store:
+    """The store that entries outlive this process in; without a table, one that they do not."""
+    if table is None:
+        return LocalStore(clock)
+    return DynamoStore(table, clock, Spill(table.aws, bucket) if bucket else None, spill_bytes)
+
+
+def room_of(
+    clock: Clock,
+    options: CacheOptions,
+    near: Near,
+    store: Store,
+    *,
+    table: Table | None = None,
+    meaning: Meaning | None = None,
+    background: Background | None = None,
+) -> CacheRoom:
+    """The cache room. `table` is where processes meet: leases and purging rules."""
+    return CacheRoom(
+        clock,
+        options,
+        near,
+        store,
+        leases=DynamoLeases(table) if table else None,
+        rules=DynamoRules(table, clock) if table else None,
+        meaning=meaning,
+        background=background,
+    )

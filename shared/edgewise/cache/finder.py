@@ -1,0 +1,180 @@
+"""Where an answer may be, and whether this caller may have it.
+
+Memory first, then the store, each by the exact key and then by the key of the normalised text; then by meaning. What is
+found is judged: not void by a purge, asked for by enough tenants if it is shared, and fresh enough for this client.
+Every lookup beyond memory has a time limit, and trouble there is a miss that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edgewise.cache.freshness import standing
+from edgewise.cache.near import Near
+from edgewise.cache.options import CacheOptions
+from edgewise.cache.port import Kept, Meaning, Store, StoreError, scope_of
+from edgewise.cache.purge import RELOAD_S, Rule, Rules
+from edgewise.clock import Clock
+from edgewise.words import Hit, Miss, Plan, Query, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One lookup. `shared` is whether the scope is shared between tenants."""
+
+    query: Query
+    plan: Plan
+    scope: str
+
+    @classmethod
+    def of(cls, query: Query, plan: Plan) -> Asked:
+        return cls(query, plan, scope_of(query.tenant, query.namespace, plan.cache.shared))
+
+    @property
+    def lead_scope(self) -> str:
+        """Who may share one call: never two tenants, since what is shared between tenants needs a quorum."""
+        return f"{self.scope}|{self.plan.tenant}" if self.plan.cache.shared else self.scope
+
+    @property
+    def by_meaning(self) -> bool:
+        return (
+            self.plan.cache.mode == "semantic"
+            and self.query.nearness == "semantic"
+            and self.plan.request.cache.semantic is not False
+        )
+
+
+Tier = Literal["memory", "store"]
+
+
+class Finder:
+    """`trouble` counts what went wrong and was turned into a miss."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        options: CacheOptions,
+        near: Near,
+        store: Store,
+        rules: Rules,
+        meaning: Meaning,
+        trouble: Counter[str],
+    ) -> None:
+        self._clock = clock
+        self._options = options
+        self._near = near
+        self._store = store
+        self._rules = rules
+        self._meaning = meaning
+        self._trouble = trouble
+        self._known_rules: list[Rule] = []
+        self._rules_at = float("-inf")
+
+    async def near(self, asked: Asked) -> Verdict:
+        """What memory has."""
+        query = asked.query
+        kept = self._near.get(asked.scope, query.key)
+        if kept is None and query.text_key is not None:
+            kept = self._near.get(asked.scope, query.text_key)
+        return Miss("absent") if kept is None else await self._judged(asked, kept, "memory")
+
+    async def far(self, asked: Asked) -> Verdict:
+        """What the store has, then what matches by meaning."""
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                kept = await self._stored(asked)
+                verdict = Miss("absent") if kept is None else await self._judged(asked, kept, "store")
+        except StoreError:
+            self._trouble["store-error"] += 1
+            return Miss("store-error")
+        except TimeoutError:
+            self._trouble["store-slow"] += 1
+            return Miss("store-slow")
+        if isinstance(verdict, Hit) or not asked.by_meaning:
+            return verdict
+        return await self._by_meaning(asked, verdict)
+
+    async def again(self, asked: Asked) -> Verdict:
+        """What the store has by the exact key as of now: for one who was told that it is there. Raises StoreError."""
+        async with asyncio.timeout(self._options.timeout_s * 4):
+            kept = await self._store.get(asked.scope, asked.query.key, strong=True)
+        if kept is None:
+            return Miss("absent")
+        self._near.put(asked.scope, kept)
+        return await self._judged(asked, kept, "store")
+
+    async def _stored(self, asked: Asked) -> Kept | None:
+        query = asked.query
+        kept = await self._store.get(asked.scope, query.key)
+        if kept is None and query.text_key is not None:
+            kept = await self._store.linked(asked.scope, query.text_key)
+            if kept is not None:
+                self._near.link(asked.scope, query.text_key, kept.entry.key, kept.entry.expires_at)
+        if kept is not None:
+            self._near.put(asked.scope, kept)
+        return kept
+
+    async def _judged(self, asked: Asked, kept: Kept, tier: Tier) -> Verdict:
+        await self._reload_rules()
+        if self.is_void(asked.scope, kept):
+            self._near.delete(asked.scope, kept.entry.key)
+            return Miss("purged")
+        entry, plan = kept.entry, asked.plan
+        evidence = {}
+        if plan.cache.shared and plan.tenant not in entry.principals:
+            if len(entry.principals) < self._options.quorum:
+                return Miss("quorum")
+            evidence = {"foreign": True}
+        now = self._clock.now()
+        kind: Literal["exact", "text"] = "exact" if entry.key == asked.query.key else "text"
+        match standing(entry, plan.request.cache, now):
+            case "fresh":
+                return Hit(entry, kind, max(0.0, now - entry.created_at), tier=tier, evidence=evidence)
+            case "stale":
+                return Hit(entry, "stale", now - entry.created_at, tier=tier, evidence=evidence)
+            case "fallback":
+                return Miss("stale", stale=entry)
+            case "too-old" | "expired" as word:
+                return Miss(word)
+
+    async def _by_meaning(self, asked: Asked, exact: Miss) -> Verdict:
+        try:
+            async with asyncio.timeout(self._options.meaning_timeout_s):
+                found = await self._meaning.find(asked.query, asked.plan)
+        except TimeoutError:
+            self._trouble["meaning-slow"] += 1
+            return replace(exact, reason="meaning-slow")
+        except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
+            self._trouble["meaning-error"] += 1
+            return replace(exact, reason="meaning-error")
+        if isinstance(found, str):
+            return replace(exact, reason=found)
+        # A semantic answer is judged as any other: purged, shared and aged alike; it is never served stale.
+        namespace = asked.query.namespace
+        verdict = await self._judged(asked, Kept(found.entry, namespace), "store")
+        if isinstance(verdict, Miss) or verdict.kind == "stale":
+            return replace(exact, reason="meaning-" + (verdict.reason if isinstance(verdict, Miss) else "stale"))
+        return replace(found, age_s=verdict.age_s, evidence={**found.evidence, **verdict.evidence})
+
+    def is_void(self, scope: str, kept: Kept) -> bool:
+        """A purge has named it."""
+        return any(rule.voids(scope, kept) for rule in self._known_rules)
+
+    def obey(self, rule: Rule) -> None:
+        """Obey `rule` from now on, before it is read again."""
+        self._known_rules = [*self._known_rules, rule]
+
+    async def _reload_rules(self) -> None:
+        """Read the rules again when they may be out of date. When they cannot be read, the known ones hold."""
+        now = self._clock.tick()
+        if now - self._rules_at < RELOAD_S:
+            return
+        self._rules_at = now
+        try:
+            async with asyncio.timeout(self._options.timeout_s):
+                self._known_rules = await self._rules.load()
+        except (StoreError, TimeoutError):
+            self._trouble["rules"] += 1

@@ -1,0 +1,193 @@
+"""Keeping: what becomes of an answer, or of none, once the provider has spoken.
+
+The order matters: memory, then the followers in this process, then the store, then the followers elsewhere. So
+whoever waits has the answer as soon as it is whole, and nobody is told of a stored answer before it is stored.
+What is whole but not worth keeping still goes to those who asked at the same time; it is their answer too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from edgewise.background import Background
+from edgewise.cache.admission import refusal
+from edgewise.cache.codec import pack
+from edgewise.cache.finder import Asked
+from edgewise.cache.flight import Crashed, Flights
+from edgewise.cache.freshness import is_deterministic, lifetime_s
+from edgewise.cache.lead import Lead, Leading
+from edgewise.cache.lease import News
+from edgewise.cache.near import Near
+from edgewise.cache.options import CacheOptions
+from edgewise.cache.port import Kept, Meaning, Store, StoreError
+from edgewise.cache.stats import CacheStats
+from edgewise.chat import Answer
+from edgewise.clock import Clock
+from edgewise.errors import EdgewiseError
+from edgewise.words import Attempt, Entry, Hit, Plan, Query
+
+_HANDED = frozenset({"truncated", "filtered", "refused", "tool-calls", "too-big", "no-ttl"})
+"""Not worth keeping, but whole: those who asked at the same time get it too."""
+_MOST_HANDED_BYTES = 350_000
+
+
+class Keeper:
+    """`background` None: storing is awaited; otherwise it goes on after the answer is out."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        clock: Clock,
+        options: CacheOptions,
+        near: Near,
+        store: Store,
+        meaning: Meaning,
+        flights: Flights,
+        leading: Leading,
+        stats: CacheStats,
+        background: Background | None,
+    ) -> None:
+        self._clock = clock
+        self._options = options
+        self._near = near
+        self._store = store
+        self._meaning = meaning
+        self._flights = flights
+        self._leading = leading
+        self._stats = stats
+        self._background = background
+
+    async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
+        """'kept', or why the answer was not, as one field term. Never raises."""
+        try:
+            word = await self._offer(query, plan, lead, answer, attempt)
+        except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
+            self._stats.trouble["offer"] += 1
+            word = "cache-error"
+            await self.give_up(query, lead, None)
+        self._stats.offers[word] += 1
+        return word
+
+    async def _offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
+        asked = Asked.of(query, plan)
+        word = refusal(answer, query, plan, self._options.admission)
+        ttl_s = lifetime_s(
+            plan.request.cache, plan.cache, query.volatility, self._options.lifetimes, self._clock.uniform()
+        )
+        if not word and ttl_s <= 0:
+            word = "no-ttl"
+        kept = self._kept(asked, answer, attempt, ttl_s, lead)
+        if not word:
+            self._near.put(asked.scope, kept)
+            if query.text_key is not None:
+                self._near.link(asked.scope, query.text_key, query.key, kept.entry.expires_at)
+        if lead is not None:
+            if not word or word in _HANDED:
+                self._flights.land_hit(lead.flight, Hit(kept.entry, "coalesced", tier="flight"))
+            else:
+                self._flights.land(lead.flight, Crashed())
+        if not word or lead is not None:
+            await self._later(self._settle(asked, kept, lead, word))
+        return word or "kept"
+
+    def _kept(self, asked: Asked, answer: Answer, attempt: Attempt, ttl_s: float, lead: Lead | None) -> Kept:
+        now, plan = self._clock.now(), asked.plan
+        entry = Entry(
+            key=asked.query.key,
+            answer=answer,
+            created_at=now,
+            fresh_until=now + ttl_s,
+            expires_at=now + ttl_s + self._options.lifetimes.stale_s,
+            model=attempt.model.id,
+            provider=attempt.model.provider,
+            cost_usd=attempt.cost_usd,
+            latency_ms=attempt.latency_ms,
+            tags=plan.request.cache.tags,
+            text=asked.query.text,
+            principals=(plan.tenant,) if plan.cache.shared else (),
+        )
+        request = dict(plan.request.body) if self._options.keep_requests else None
+        return Kept(entry, asked.query.namespace, lead.gen if lead else 0, request)
+
+    async def _settle(self, asked: Asked, kept: Kept, lead: Lead | None, word: str) -> None:
+        """Store what is kept, then tell those who wait elsewhere. What fails is counted."""
+        news: News = "failed"
+        packed = None
+        try:
+            if not word:
+                kept = await self._with_principals(asked, kept)
+                news = "kept" if await self._store.put(asked.scope, kept) else "failed"
+                if asked.query.text_key is not None:
+                    await self._store.link(asked.scope, asked.query.text_key, asked.query.key, kept.entry.expires_at)
+            elif word in _HANDED and lead is not None and lead.gen:
+                packed = pack(kept)
+                news = "handed" if len(packed) <= _MOST_HANDED_BYTES else "alone"
+        except StoreError:
+            self._stats.trouble["store-put"] += 1
+            news = "alone"
+        if lead is not None:
+            await self._leading.tell(lead, news, packed if news == "handed" else None)
+        if not word and asked.by_meaning:
+            try:
+                await self._meaning.add(asked.query, asked.plan, kept.entry)
+            except Exception:  # noqa: BLE001 - a cache failure is never the request's
+                self._stats.trouble["meaning-add"] += 1
+
+    async def _with_principals(self, asked: Asked, kept: Kept) -> Kept:
+        """Who has asked so far, for a shared namespace's quorum."""
+        if not asked.plan.cache.shared:
+            return kept
+        old = await self._store.get(asked.scope, kept.entry.key, strong=True)
+        known = old.entry.principals if old else ()
+        everyone = tuple(dict.fromkeys((*known, *kept.entry.principals)))[: self._options.quorum * 4]
+        kept = replace(kept, entry=replace(kept.entry, principals=everyone))
+        self._near.put(asked.scope, kept)
+        return kept
+
+    async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
+        """Never raises. `error` is what the provider answered, if anything."""
+        if lead is None or lead.told:
+            return
+        try:
+            await self._give_up(query, lead, error)
+        except Exception:  # noqa: BLE001 - a cache failure is never the request's
+            self._stats.trouble["give-up"] += 1
+            self._flights.land(lead.flight, Crashed())
+
+    async def _give_up(self, query: Query, lead: Lead, error: EdgewiseError | None) -> None:
+        life_s = self._options.lifetimes.negative_s
+        if error is None or not is_deterministic(error) or life_s <= 0:
+            self._flights.land(lead.flight, Crashed())
+            await self._later(self._leading.tell(lead, "failed"))
+            return
+        now = self._clock.now()
+        entry = Entry(
+            key=query.key,
+            answer=Answer(error.body()),
+            created_at=now,
+            fresh_until=now + life_s,
+            expires_at=now + life_s,
+            model="",
+            provider="",
+            principals=(lead.asked.plan.tenant,) if lead.asked.plan.cache.shared else (),
+            status=error.status,
+        )
+        kept = Kept(entry, query.namespace, lead.gen)
+        self._near.put(lead.asked.scope, kept)
+        self._flights.land_hit(lead.flight, Hit(entry, "coalesced", tier="flight"))
+        await self._later(self._settle_refused(lead, kept))
+
+    async def _settle_refused(self, lead: Lead, kept: Kept) -> None:
+        news: News = "failed"
+        try:
+            news = "kept" if await self._store.put(lead.asked.scope, kept) else "failed"
+        except StoreError:
+            self._stats.trouble["store-put"] += 1
+        await self._leading.tell(lead, news)
+
+    async def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._background is None:
+            await work
+        else:
+            self._background.spawn(work)

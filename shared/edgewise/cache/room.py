@@ -1,0 +1,238 @@
+"""Have we it? The cache room: what the corridor asks of it, in the order in which it looks.
+
+    look     memory → the same question in flight here → store → meaning → the same question in flight elsewhere;
+             the first to find nothing leads, and the others get its answer
+    offer    is it worth keeping? memory, then the followers, then the store and the followers elsewhere
+    give_up  no answer came: a refusal that would repeat itself is kept for seconds, anything else wakes the next
+
+Nothing here raises: trouble is a miss with a reason, counted. A caller that must not leave traces (no-store), whose
+text was flagged, or who only wants what is there, never leads and never follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from edgewise.background import Background
+from edgewise.cache.finder import Asked, Finder
+from edgewise.cache.flight import Alone, Crashed, Flight, Flights, Landed
+from edgewise.cache.keeper import Keeper
+from edgewise.cache.lead import Lead, Leading
+from edgewise.cache.lease import Leases
+from edgewise.cache.near import Near
+from edgewise.cache.options import CacheOptions
+from edgewise.cache.port import Kept, Meaning, NoMeaning, Store, StoreError
+from edgewise.cache.purge import LocalRules, Rule, Rules, matching
+from edgewise.cache.stats import CacheStats
+from edgewise.chat import Answer
+from edgewise.clock import Clock
+from edgewise.errors import EdgewiseError
+from edgewise.words import Attempt, Hit, Miss, Plan, Query, Verdict
+
+MOST_CRASHES = 3
+"""After so many leaders have failed a follower stops hoping and calls for itself."""
+
+
+class CacheRoom:
+    """Implements `edgewise.flow.Cache`.
+
+    leases      None: identical requests are one call within this process only
+    background  None: storing is awaited; otherwise it goes on after the answer is out
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        options: CacheOptions,
+        near: Near,
+        store: Store,
+        *,
+        leases: Leases | None = None,
+        rules: Rules | None = None,
+        meaning: Meaning | None = None,
+        background: Background | None = None,
+    ) -> None:
+        self.stats = CacheStats()
+        self._clock = clock
+        self._options = options
+        self._near = near
+        self._store = store
+        self._rules = rules or LocalRules()
+        self._meaning = meaning or NoMeaning()
+        self._flights = Flights(clock)
+        self._leading = Leading(clock, options, leases, self.stats.trouble)
+        self._keeper = Keeper(
+            clock, options, near, store, self._meaning, self._flights, self._leading, self.stats, background
+        )
+        self._finder = Finder(clock, options, near, store, self._rules, self._meaning, self.stats.trouble)
+
+    async def look(self, query: Query, plan: Plan) -> Verdict:
+        """Never raises."""
+        try:
+            verdict = await self._look(query, plan)
+        except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
+            self.stats.trouble["look"] += 1
+            verdict = Miss("cache-error")
+        self.stats.saw(verdict)
+        return verdict
+
+    async def _look(self, query: Query, plan: Plan) -> Verdict:
+        bypass = _bypass(query, plan)
+        if bypass:
+            return Miss(bypass)
+        asked = Asked.of(query, plan)
+        verdict = await self._finder.near(asked)
+        if isinstance(verdict, Hit):
+            return verdict if verdict.kind != "stale" else await self._renewing(asked, verdict)
+        if not _may_lead(plan):
+            found = await self._finder.far(asked)
+            if isinstance(found, Hit) or not plan.request.cache.no_store:
+                return found
+            return replace(found, reason="no-store")
+        return await self._with_others(asked, verdict)
+
+    async def _with_others(self, asked: Asked, near: Miss) -> Verdict:
+        """Follow the same question if it is in flight here, else be the first."""
+        for _ in range(MOST_CRASHES):
+            flight = self._flights.under_way(_flight_key(asked))
+            if flight is None:
+                return await self._as_first(asked, near, self._flights.open(_flight_key(asked)))
+            match await flight.follow(self._options.patience.follow_s):
+                case Landed() as landed:
+                    return landed.own()
+                case Alone():
+                    break
+                case Crashed():
+                    continue
+        return Miss("alone", stale=near.stale)
+
+    async def _as_first(self, asked: Asked, near: Miss, flight: Flight) -> Verdict:
+        try:
+            verdict = await self._finder.far(asked)
+            if isinstance(verdict, Miss):
+                reason = near.reason if verdict.reason == "absent" else verdict.reason
+                miss = Miss(reason, stale=verdict.stale or near.stale)
+                # A store that just failed would only cost the lease its time too.
+                verdict = await self._lead(asked, miss, flight, alone=miss.reason in ("store-error", "store-slow"))
+                if isinstance(verdict, Miss):
+                    return verdict
+            self._flights.land_hit(flight, verdict)
+        except BaseException:
+            self._flights.land(flight, Crashed())
+            raise
+        return verdict if verdict.kind != "stale" else await self._renewing(asked, verdict)
+
+    async def _lead(self, asked: Asked, miss: Miss, flight: Flight, *, alone: bool) -> Verdict:
+        """Lead, or get the answer of whoever leads elsewhere."""
+        for _ in range(MOST_CRASHES):
+            lead = Lead(asked, flight) if alone else await self._leading.take(asked, flight)
+            if lead is not None:
+                if lead.before == "kept":
+                    # Somebody's answer was stored between our look and our taking the lease.
+                    found = await self._again(asked)
+                    if isinstance(found, Hit) and found.kind != "stale":
+                        await self._leading.tell(lead, "kept")
+                        return found
+                return replace(miss, lead=lead)
+            match await self._leading.follow(asked):
+                case "kept":
+                    found = await self._again(asked)
+                    if isinstance(found, Hit):
+                        return replace(found, kind="coalesced")
+                case "failed":
+                    continue
+                case "alone":
+                    break
+                case Kept(entry):
+                    return Hit(entry, "coalesced", tier="flight")
+        self._flights.land(flight, Alone())
+        return replace(miss, reason="alone")
+
+    async def _again(self, asked: Asked) -> Verdict:
+        try:
+            return await self._finder.again(asked)
+        except (StoreError, TimeoutError):
+            self.stats.trouble["store-error"] += 1
+            return Miss("store-error")
+
+    async def _renewing(self, asked: Asked, hit: Hit) -> Hit:
+        """The stale hit, with a lead for whoever is first to renew it."""
+        key = _flight_key(asked)
+        if not _may_lead(asked.plan) or self._flights.under_way(key) is not None:
+            return hit
+        flight = self._flights.open(key)
+        try:
+            lead = await self._leading.take(asked, flight)
+            if lead is not None and lead.before == "kept":
+                found = await self._again(asked)
+                if isinstance(found, Hit) and found.kind != "stale":
+                    await self._leading.tell(lead, "kept")
+                    lead, hit = None, found
+        except BaseException:
+            self._flights.land(flight, Crashed())
+            raise
+        if lead is None:
+            self._flights.land_hit(flight, hit)
+        return replace(hit, refresh=lead)
+
+    async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
+        """'kept', or why the answer was not, as one field term. Never raises."""
+        return await self._keeper.offer(query, plan, lead, answer, attempt)
+
+    async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
+        """Never raises. `error` is what the provider answered, if anything."""
+        await self._keeper.give_up(query, lead, error)
+
+    async def purge(self, rule: Rule) -> int:
+        """Void what `rule` names, here at once and elsewhere within seconds, and remove it; how many entries of the
+        store there were. Raises StoreError: a purge that did not happen must be known."""
+        now = self._clock.now()
+        self._finder.obey(rule)
+        life_s = self._options.lifetimes.longest_s + self._options.lifetimes.stale_s
+        await self._rules.add(rule, now, now + life_s)
+        removed = 0
+        async for scope, kept in matching(self._store, rule):
+            await self._store.delete(scope, kept.entry.key)
+            self._near.delete(scope, kept.entry.key)
+            await self._forget(kept.entry.key)
+            removed += 1
+        self.stats.offers["purged"] += removed
+        return removed
+
+    async def _forget(self, key: str, partition: str | None = None) -> None:
+        try:
+            await self._meaning.remove(key, partition)
+        except Exception:  # noqa: BLE001 - an index that is behind is caught when the entry is read again
+            self.stats.trouble["meaning-remove"] += 1
+
+    async def wrong_hit(self, scope: str, key: str, *, similarity: float | None = None) -> bool:
+        """A person says that the entry of `key` was wrong: remove it, and teach the threshold. Whether it was there.
+
+        Raises StoreError.
+        """
+        removed = await self.purge(Rule(self._clock.now(), scope=scope, key=key))
+        try:
+            await self._meaning.feedback(key, None, wrong=True, similarity=similarity)
+        except Exception:  # noqa: BLE001 - the entry is gone; the lesson is lost and counted
+            self.stats.trouble["meaning-feedback"] += 1
+        return removed > 0
+
+
+def _flight_key(asked: Asked) -> tuple[str, str, float | None]:
+    """Those who accept answers by meaning fly apart from those who do not, and by how wrong they may be."""
+    return asked.lead_scope, asked.query.key, asked.plan.cache.max_wrong_share if asked.by_meaning else None
+
+
+def _bypass(query: Query, plan: Plan) -> str:
+    """Why the cache is not asked at all; '' when it is."""
+    if plan.cache.mode == "off":
+        return "off"
+    if query.nearness == "skip":
+        return "skip"
+    return "no-cache" if plan.request.cache.no_cache else ""
+
+
+def _may_lead(plan: Plan) -> bool:
+    ask = plan.request.cache
+    return plan.cache.store and not (ask.no_store or ask.only_if_cached or plan.flags)
