@@ -54,7 +54,7 @@ $(VENV)/.sam: $(BIN)/python
 	@touch $@
 
 build: $(VENV)/.sam
-	$(VENV)/sam/bin/sam build
+	PYTHON=$(CURDIR)/$(BIN)/python $(VENV)/sam/bin/sam build
 
 coldstart: $(VENV)/.dev
 	$(BIN)/edgewise bench coldstart
