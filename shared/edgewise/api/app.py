@@ -61,10 +61,14 @@ def app(
             return
         async with rooms() as opened:
             edge.opened = opened
+            application.state.background = opened.background
             yield
             await opened.background.drain(within_s=5)
 
     application = Gateway(edge, edge_clock, lifespan)
+    if edge.opened is not None:
+        # `edgewise.runtime` drains this before an environment freezes.
+        application.state.background = edge.opened.background
     for route in [
         Route("/chat/completions", Chat(edge), methods=["POST"]),
         *models.routes(edge, listing),
