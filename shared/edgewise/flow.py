@@ -300,6 +300,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
     plan, verdict, choice = served.plan, served.verdict, served.choice
     hit = verdict if isinstance(verdict, Hit) else None
     final = next((a for a in reversed(served.attempts) if a.error is None), None)
+    answer = served.answer or (hit.entry.answer if hit else None)
     if hit is not None:
         model, provider = f"{hit.entry.provider}/{hit.entry.model}", hit.entry.provider
     else:
@@ -323,13 +324,13 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         strategy=choice.strategy if choice else None,
         route_reason=(served.live.reason or choice.reason) if choice and served.live else None,
         attempts=tuple(served.attempts),
-        usage=served.answer.usage if served.answer else None,
+        usage=answer.usage if answer else None,
         cost_usd=Decimal(0) if hit and not served.attempts else served.cost_usd,
         saved_usd=hit.entry.cost_usd if hit else None,
         latency_ms=elapsed_ms,
         first_ms=(served.first_at - served.started) * 1000 if served.first_at else None,
         overhead_ms=max(0.0, elapsed_ms - upstream_ms),
-        finish=next(iter(served.answer.finish_reasons), None) if served.answer else None,
+        finish=next(iter(answer.finish_reasons), None) if answer else None,
         confidence=served.live.confidence if served.live else None,
         confidence_source=served.live.confidence_source if served.live else None,
         flags=plan.flags if plan else (),

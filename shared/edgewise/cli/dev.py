@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -50,6 +51,9 @@ def main(argv: list[str]) -> int:
     """Run until interrupted; the process's exit status."""
     options = _options(argv)
     key = os.environ.get("EDGEWISE_ROOT_KEY") or f"ew_dev_{secrets.token_urlsafe(24)}"
+    if _taken(options.host, options.port):
+        print(f"edgewise dev: port {options.port} is taken; set PORT to another", file=sys.stderr)
+        return 1
     from edgewise.local.stack import Stack
 
     stack = Stack.start()
@@ -74,6 +78,16 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=4, help="with --lambda: environments at most")
     parser.add_argument("--no-reload", dest="reload", action="store_false", help="do not restart on a changed file")
     return parser.parse_args(argv)
+
+
+def _taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
 
 
 def gateway_environment(stack: Mapping[str, str], key: str, outside: Mapping[str, str]) -> dict[str, str]:
@@ -139,7 +153,7 @@ def _models(root: str, key: str) -> str:
     with urllib.request.urlopen(asking, timeout=10) as answer:
         names = [model["id"] for model in json.load(answer)["data"]]
     providers = sorted({name.split("/", 1)[0] for name in names if "/" in name})
-    small = "local/smollm2-135m-instruct is a very small model: it answers, but it is often wrong."
+    small = "local/smollm2-135m is a very small model: it answers, but it is often wrong."
     real = [name for name in providers if name not in ("local", "scripted")]
     joined = f"Providers: {', '.join(providers)}."
     more = "" if real else " Set OPENAI_API_KEY, ANTHROPIC_API_KEY or AWS credentials and others join."

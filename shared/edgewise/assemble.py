@@ -1,0 +1,214 @@
+"""The composition root: the one place where rooms, adapters and settings become a gateway.
+
+Cheap on purpose: a cold start runs all of this. Nothing is connected, no SDK is imported and no model is loaded
+here; every adapter does that at its first use.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgewise.aws import Aws, AwsOptions, Table
+from edgewise.background import Background
+from edgewise.clock import Clock, SystemClock
+from edgewise.dynamo import Keys, Source
+from edgewise.flow import Rooms
+from edgewise.policy.room import PolicyRoom, open_policy
+from edgewise.provider.caller import Caller, Patience
+from edgewise.query.asker import ExactAsker
+from edgewise.record.room import RecordRoom, open_record
+from edgewise.routing.catalog import Catalog
+from edgewise.routing.names import Alias
+from edgewise.routing.room import Room as RoutingRoom
+from edgewise.settings import Settings
+from edgewise.words import Model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+    from edgewise.cache.room import CacheRoom
+    from edgewise.provider.port import Provider
+
+LOCAL_KEYS = Keys("local", "local")
+
+
+def aws_of(settings: Settings) -> Aws:
+    """AWS for tables, bucket, queue and secrets: the real one, or a stand-in on this machine."""
+    if settings.local_aws_url:
+        return Aws(
+            AwsOptions(
+                region="us-east-1",
+                endpoint_url=settings.local_aws_url,
+                access_key_id=LOCAL_KEYS.access,
+                secret_access_key=LOCAL_KEYS.secret,
+                read_timeout_s=30,
+                lean=Source(LOCAL_KEYS),
+            )
+        )
+    return Aws(AwsOptions(region=settings.aws_region, endpoint_url=settings.aws_endpoint_url, lean=_source(settings)))
+
+
+def _source(settings: Settings) -> Source | None:
+    """Where the lean client finds credentials; None when only boto3 knows (a profile, an instance's role)."""
+    if settings.aws_access_key_id and settings.aws_secret_access_key and not settings.aws_profile:
+        return Source(Keys(settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token))
+    if settings.aws_credentials_uri:
+        return Source(endpoint=settings.aws_credentials_uri, endpoint_token=settings.aws_credentials_token)
+    return None
+
+
+@dataclass(slots=True)
+class House:
+    """Everything that one process runs on."""
+
+    settings: Settings
+    clock: Clock
+    aws: Aws
+    rooms: Rooms
+    policy: PolicyRoom
+    record: RecordRoom
+    cache: CacheRoom
+    router: RoutingRoom
+    providers: dict[str, Provider]
+    models: tuple[Model, ...] = ()
+    background: Background = field(default_factory=Background)
+
+    @property
+    def state(self) -> Table | None:
+        return Table(self.aws, self.settings.state_table) if self.settings.state_table else None
+
+    async def open(self) -> None:
+        """Begin what may begin early: the embedded model loads while the first request is still on its way."""
+        for provider in self.providers.values():
+            warm = getattr(provider, "warm", None)
+            if warm is not None:
+                warm()
+
+    async def close(self) -> None:
+        """Give back connections and threads."""
+        for provider in self.providers.values():
+            await provider.close()
+        self.aws.close()
+
+    def renew(self) -> None:
+        """After a restored snapshot: connections and credentials of the snapshot are nobody's."""
+        self.aws.renew()
+
+
+def build(settings: Settings, clock: Clock | None = None) -> House:
+    """The house as the settings describe it. Raises what a setting that cannot work deserves."""
+    clock = clock or SystemClock()
+    aws = aws_of(settings)
+    record = open_record(settings, clock=clock)
+    background = Background(failed=lambda error: record.signal("BackgroundFailed"))
+    policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
+    cache = _cache(settings, clock, aws, background)
+    providers = _providers(settings, clock)
+    catalog = Catalog.load(
+        list(providers),
+        upstreams=settings.upstreams,
+        overrides={**_rows(providers), **settings.model_overrides},
+        region=settings.aws_region,
+    )
+    router = RoutingRoom(
+        catalog,
+        clock,
+        aliases={name: Alias.of(value) for name, value in settings.aliases.items()},
+        defaults=settings.routing,
+    )
+    caller = Caller(providers, clock, Patience(max_retries=settings.max_retries))
+    rooms = Rooms(policy, ExactAsker(), cache, router, caller, record, clock, background)
+    return House(
+        settings,
+        clock,
+        aws,
+        rooms,
+        policy,
+        record,
+        cache,
+        router,
+        providers,
+        tuple(catalog.models.values()),
+        background,
+    )
+
+
+def _cache(settings: Settings, clock: Clock, aws: Aws, background: Background) -> CacheRoom:
+    from edgewise.cache.build import near_of, room_of, store_of
+    from edgewise.cache.options import CacheOptions
+
+    near = near_of(clock, settings.cache_policy, settings.cache_memory_entries, settings.cache_memory_bytes)
+    table = Table(aws, settings.cache_table) if settings.cache_table else None
+    store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes)
+    return room_of(clock, CacheOptions.of(settings), near, store, table=table, background=background)
+
+
+def _providers(settings: Settings, clock: Clock) -> dict[str, Provider]:
+    from edgewise.provider.http import Http, HttpOptions
+    from edgewise.provider.local import Local
+    from edgewise.provider.openai_http import OpenAIHttp
+    from edgewise.provider.scripted import Scripted
+
+    http = Http(clock, HttpOptions(connect_s=settings.connect_timeout_s))
+    found: dict[str, Provider] = {}
+    if settings.openai_api_key:
+        found["openai"] = OpenAIHttp("openai", http, settings.openai_base_url, settings.openai_api_key)
+    for upstream in settings.upstreams:
+        found[upstream.name] = OpenAIHttp(upstream.name, http, upstream.base_url, upstream.api_key, upstream.models)
+    if settings.local_model:
+        found["local"] = Local(clock)
+    if settings.scripted_model:
+        found["scripted"] = Scripted(clock)
+    return found
+
+
+def _rows(providers: dict[str, Provider]) -> dict[str, dict[str, Any]]:
+    """Catalogue rows of what runs in this process, told by itself; a script is never what `auto` picks."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name in ("local", "scripted"):
+        for model in providers[name].models() if name in providers else ():
+            rows[model.name] = {
+                "tier": model.tier,
+                "context": model.context_tokens,
+                "output": model.output_tokens,
+                "capabilities": sorted(model.capabilities),
+                "price": {"i": str(model.price.input), "o": str(model.price.output)} if model.price else None,
+                "owned_by": model.owned_by,
+                "auto": name != "scripted",
+            }
+    return rows
+
+
+def gateway(settings: Settings, clock: Clock | None = None) -> FastAPI:
+    """The gateway as an ASGI app."""
+    from edgewise.api import page
+    from edgewise.api.app import app
+
+    house = build(settings, clock)
+
+    @asynccontextmanager
+    async def rooms() -> AsyncIterator[Rooms]:
+        await house.open()
+        try:
+            yield house.rooms
+        finally:
+            await house.close()
+
+    application = app(rooms, settings, page.routes(), listing=lambda: house.models, clock=house.clock)
+    application.state.background = house.background
+    application.state.renew = house.renew
+    return application
+
+
+def worker(settings: Settings) -> Any:
+    """The handler of SQS messages."""
+    raise NotImplementedError
+
+
+def chores(settings: Settings) -> list[Any]:
+    """The regular work of every room."""
+    return []
