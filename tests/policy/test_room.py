@@ -11,7 +11,7 @@ from edgewise.chat import CacheAsk, ChatRequest
 from edgewise.clock import FakeClock
 from edgewise.errors import NotAuthenticated, Unavailable
 from edgewise.policy.room import PolicyRoom, open_policy, scope_of
-from edgewise.policy.root import FixedVault, NoRootKey, Secrets
+from edgewise.policy.root import NoRootKey
 from edgewise.policy.secretsmanager import KEEP_S, SecretsManagerVault
 from edgewise.settings import Settings
 from edgewise.words import Choice, Credentials
@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 
 
 def room(clock: FakeClock | None = None) -> PolicyRoom:
-    return PolicyRoom(clock or FakeClock(), FixedVault(Secrets.of(ROOT)))
+    return open_policy(Settings(root_key=ROOT), clock=clock or FakeClock(), aws=Aws())
 
 
 async def test_the_root_key_opens_and_nothing_else_does() -> None:
@@ -96,6 +96,6 @@ async def test_secrets_are_read_once_and_kept_while_a_refresh_fails() -> None:
 
 @pytest.mark.parametrize("text", [None, "", "{", '{"root_key": ""}', '{"pepper": "x"}'])
 async def test_without_the_secret_nobody_gets_in(text: str | None) -> None:
-    policy = PolicyRoom(FakeClock(), SecretsManagerVault(SecretsService(text), "name", FakeClock()))
+    policy = open_policy(Settings(root_key_secret="name"), clock=FakeClock(), aws=SecretsService(text))
     with pytest.raises(Unavailable):
-        await policy.identify(Credentials("", CHAT) if text == "never" else Credentials("anything", CHAT))
+        await policy.identify(Credentials("anything", CHAT))

@@ -9,16 +9,28 @@ It knows nothing of caches, models or providers. What it must remember of a requ
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from edgewise.aws import Aws
+from edgewise.background import Background
 from edgewise.chat import ChatRequest
 from edgewise.clock import Clock
-from edgewise.errors import NotAllowed, NotAuthenticated
+from edgewise.errors import NotAllowed, NotAuthenticated, Unavailable
+from edgewise.policy.bans import Bouncer, MemoryBans
+from edgewise.policy.budgets import Hold, Ledger, Line, lines_of
+from edgewise.policy.keys import KeyRing, KeyStore, MemoryKeys
+from edgewise.policy.limits import Limiter, MemoryMinutes, Ticket, asked_tokens, used_tokens
 from edgewise.policy.root import FixedVault, NoRootKey, Secrets, Vault
+from edgewise.policy.tills import MemoryTills, Tills
 from edgewise.settings import Settings
 from edgewise.words import Attempt, CachePolicy, Choice, Credentials, Plan, Principal
+
+if TYPE_CHECKING:
+    from edgewise.policy.bans import BanStore
+    from edgewise.policy.limits import Minutes
+    from edgewise.policy.terms import Terms
 
 ROOT = Principal(tenant="root", key_id="root", name="root", is_root=True)
 ANYONE = Principal(tenant="root", key_id="open", name="anyone on this machine", is_root=True)
@@ -26,43 +38,144 @@ ANYONE = Principal(tenant="root", key_id="open", name="anyone on this machine", 
 NO_KEY = "No API key was given. Send it as 'Authorization: Bearer ew_…'."
 BAD_KEY = "The API key is not valid."
 
+Signal = Callable[[str, float], None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What `reserve` hands out and `settle` takes back."""
+
+    hold: Hold | None
+    ticket: Ticket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The room's parts; `edgewise.policy.room.open_policy` makes them to fit the settings."""
+
+    ring: KeyRing
+    ledger: Ledger
+    limiter: Limiter
+    bouncer: Bouncer
+
 
 class PolicyRoom:
     """Implements `edgewise.flow.Policy`. `vault` is None only for a server that listens on loopback alone."""
 
-    def __init__(self, clock: Clock, vault: Vault | None, *, cache: CachePolicy | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        vault: Vault | None,
+        desk: Desk,
+        *,
+        cache: CachePolicy | None = None,
+        signal: Signal | None = None,
+    ) -> None:
+        self.desk = desk
+        self.vault = vault
         self._clock = clock
-        self._vault = vault
         self._cache = cache or CachePolicy()
+        self._signal = signal or _silent
 
     async def identify(self, credentials: Credentials) -> Principal:
-        """Who calls. Raises NotAuthenticated, NotAllowed (scope), Unavailable."""
+        """Who calls. Raises NotAuthenticated, NotAllowed (scope, ban), Unavailable."""
         token = credentials.token
-        if self._vault is None:
+        if self.vault is None:
             return ANYONE
+        secrets = await self.vault.secrets()
+        if token and secrets.is_root(token):
+            return ROOT
+        address = f"address:{credentials.address}" if credentials.address else ""
+        if address:
+            self.desk.bouncer.check(address)
         if not token:
             raise NotAuthenticated(NO_KEY)
-        secrets = await self._vault.secrets()
-        if secrets.is_root(token):
-            return ROOT
-        raise NotAuthenticated(BAD_KEY)
+        known = await self.desk.ring.find(token, secrets.pepper)
+        if known is None:
+            if address:
+                self.desk.bouncer.strike(address, "bad keys")
+            raise NotAuthenticated(BAD_KEY)
+        self.desk.bouncer.check(f"key:{known.principal.key_id}")
+        check_scope(known.principal, credentials.route)
+        return known.principal
 
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:  # noqa: ARG002
         """What the caller may do with this request. Raises what the guards and limits say."""
-        cache = self._cache
-        if request.cache.namespace is not None:
-            cache = replace(cache, namespace=request.cache.namespace)
-        return Plan(principal, request, cache=cache)
+        terms: Terms | None = principal.settings.get("terms")
+        cache = _cache_of(self._cache, terms, request)
+        if terms is None:
+            return Plan(principal, request, cache=cache)
+        lines = lines_of(principal, self._clock.now())
+        soft = await self.desk.ledger.is_soft(lines) if lines else False
+        ticket = await self._admit(principal, terms, request)
+        return Plan(
+            principal,
+            request,
+            cache=cache,
+            models=terms.models,
+            routing=terms.routing,
+            prefer_cheap=soft,
+            headers=ticket.headers if ticket else {},
+            context={"lines": lines, "ticket": ticket},
+        )
 
-    async def reserve(self, plan: Plan, choice: Choice) -> Any:  # noqa: ARG002
-        """Hold the worst case of `choice`; None when no budget applies."""
-        return None
+    async def _admit(self, principal: Principal, terms: Terms, request: ChatRequest) -> Ticket | None:
+        limits = terms.limits
+        if limits.requests_per_minute is limits.tokens_per_minute is limits.in_flight is None:
+            return None
+        return await self.desk.limiter.enter(principal.key_id, limits, asked_tokens(request))
+
+    async def reserve(self, plan: Plan, choice: Choice) -> Any:
+        """Hold the worst case of `choice`. Raises QuotaExceeded, NotAllowed (model, unknown price), Unavailable."""
+        check_models(plan, choice)
+        lines: tuple[Line, ...] = plan.context.get("lines", ())
+        hold = await self.desk.ledger.reserve(lines, choice) if lines else None
+        ticket: Ticket | None = plan.context.get("ticket")
+        return _Pending(hold, ticket) if hold is not None or ticket is not None else None
 
     async def settle(self, hold: Any, attempts: list[Attempt]) -> None:
         """Charge what was used and let go of the rest. Never raises: the answer is already made."""
+        if hold is None:
+            return
+        pending: _Pending = hold
+        if pending.ticket is not None:
+            pending.ticket.used_tokens = used_tokens(attempts)
+        if pending.hold is not None:
+            await self.desk.ledger.settle(pending.hold, attempts)
 
     async def close(self, plan: Plan) -> None:
-        """The request is over, however it ended."""
+        """The request is over, however it ended. Never raises."""
+        ticket: Ticket | None = plan.context.get("ticket")
+        if ticket is not None:
+            try:
+                await self.desk.limiter.leave(ticket)
+            except Unavailable:
+                self._signal("SettleFailed", 1)
+
+
+def _cache_of(own: CachePolicy, terms: Terms | None, request: ChatRequest) -> CachePolicy:
+    """The gateway's cache policy, the key's over it, the request's namespace over both."""
+    changes: dict[str, Any] = {}
+    if terms is not None:
+        for name in ("mode", "ttl_s", "namespace", "max_wrong_share"):
+            if (value := getattr(terms.cache, name)) is not None:
+                changes[name] = value
+        changes |= {"shared": terms.cache.shared, "store": terms.cache.store}
+    if request.cache.namespace is not None and not changes.get("shared"):
+        changes["namespace"] = request.cache.namespace
+    return replace(own, **changes) if changes else own
+
+
+def check_models(plan: Plan, choice: Choice) -> None:
+    """Raises NotAllowed when the choice has a model that the key may not use. Routing has left them out already;
+    this is the place that answers for it."""
+    if "*" in plan.models:
+        return
+    from edgewise.policy.terms import matches
+
+    for model in [model for step in choice.steps for model in step.models] + list(choice.fallbacks):
+        if not any(matches(p, model.name) or matches(p, model.id) or p == plan.request.model for p in plan.models):
+            raise NotAllowed("This key may not use that model.", code="model_not_allowed", param="model")
 
 
 def scope_of(route: str) -> str:
@@ -83,25 +196,65 @@ def check_scope(principal: Principal, route: str) -> None:
     raise NotAllowed(f"This key has no '{scope}' scope.", code="scope_missing")
 
 
-def open_policy(settings: Settings, *, clock: Clock, aws: Aws, loopback: bool = False) -> PolicyRoom:
+def open_policy(
+    settings: Settings,
+    *,
+    clock: Clock,
+    aws: Aws,
+    background: Background | None = None,
+    signal: Signal | None = None,
+    loopback: bool = False,
+) -> PolicyRoom:
     """The room as the settings describe it.
 
-    loopback  the server listens on this machine alone, so it may start without a key
+    background  runs the little work that no request waits for      signal  is told metrics by name
+    loopback    the server listens on this machine alone, so it may start without a key
     Raises NoRootKey when there is no key and the server is not on loopback.
     """
-    vault: Vault | None
-    if settings.root_key:
-        vault = FixedVault(Secrets.of(settings.root_key, settings.key_pepper))
-    elif settings.root_key_secret:
-        from edgewise.policy.secretsmanager import SecretsManagerVault
-
-        vault = SecretsManagerVault(aws, settings.root_key_secret, clock)
-    elif loopback:
-        vault = None
-    else:
-        raise NoRootKey("Set EDGEWISE_ROOT_KEY or EDGEWISE_ROOT_KEY_SECRET: without a root key the gateway stays shut.")
     return PolicyRoom(
         clock,
-        vault,
+        _vault_of(settings, clock, aws, loopback),
+        _desk_of(settings, clock, aws, background or Background(), signal or _silent),
         cache=CachePolicy(mode=settings.cache_mode, ttl_s=settings.cache_ttl_s),
+        signal=signal,
     )
+
+
+def _vault_of(settings: Settings, clock: Clock, aws: Aws, loopback: bool) -> Vault | None:
+    if settings.root_key:
+        return FixedVault(Secrets.of(settings.root_key, settings.key_pepper))
+    if settings.root_key_secret:
+        from edgewise.policy.secretsmanager import SecretsManagerVault
+
+        return SecretsManagerVault(aws, settings.root_key_secret, clock)
+    if loopback:
+        return None
+    raise NoRootKey("Set EDGEWISE_ROOT_KEY or EDGEWISE_ROOT_KEY_SECRET: without a root key the gateway stays shut.")
+
+
+def _desk_of(settings: Settings, clock: Clock, aws: Aws, background: Background, signal: Signal) -> Desk:
+    keys: KeyStore
+    tills: Tills
+    minutes: Minutes
+    bans: BanStore
+    if settings.state_table:
+        from edgewise.aws import Table
+        from edgewise.policy.dynamodb import DynamoBans, DynamoKeys, DynamoMinutes
+        from edgewise.policy.dynamodb_tills import DynamoTills
+
+        table = Table(aws, settings.state_table)
+        keys, tills = DynamoKeys(table, clock), DynamoTills(table, clock)
+        minutes, bans = DynamoMinutes(table), DynamoBans(table)
+    else:
+        keys, tills, minutes, bans = MemoryKeys(), MemoryTills(), MemoryMinutes(), MemoryBans()
+    lease_s = settings.hold_lease_s
+    return Desk(
+        KeyRing(keys, clock, keep_s=settings.key_cache_s),
+        Ledger(tills, clock, signal, lease_s=lease_s),
+        Limiter(minutes, tills, clock, lease_s=lease_s),
+        Bouncer(bans, clock, background.spawn, signal, limit=settings.ban_strikes),
+    )
+
+
+def _silent(_name: str, _value: float) -> None:
+    return None
