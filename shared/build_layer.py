@@ -53,7 +53,7 @@ def interpreter() -> str:
     ask = "import sys; print('%d.%d' % sys.version_info[:2])"
     for candidate in candidates:
         if candidate:
-            said = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=False)
+            said = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=False)  # noqa: S603
             # pyenv's shim exists for every version and fails for all but the selected ones.
             if said.stdout.strip() == VERSION:
                 return candidate
@@ -67,7 +67,7 @@ def interpreter() -> str:
 def install(target: Path) -> None:
     """The pinned libraries as wheels for Lambda's machine."""
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
-    subprocess.run(
+    subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
          "--target", str(target), *platforms, "--implementation", "cp", "--python-version", VERSION,
          "--only-binary=:all:", "-r", str(HERE / "requirements.txt")],
@@ -94,7 +94,7 @@ def prune(target: Path) -> None:
 
 def compile_all(compiler: str, output: Path) -> None:
     """Bytecode beside every source, with the paths that tracebacks will show in Lambda."""
-    subprocess.run(
+    subprocess.run(  # noqa: S603
         [compiler, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash",
          "-s", str(output), "-p", "/opt", str(output / "python")],
         check=True,
