@@ -1,0 +1,357 @@
+"""Two readings compared: a row of numbers that a calibrated model turns into P(same answer), and the hard vetoes.
+
+Vectors of whole sentences see the topic and miss the point: "safe" and "unsafe" stand closer than two rewordings. So
+every content word of one text is aligned with the nearest of the other (same lemma, shared synset, derived word, small
+word vector), and what is left over on either side is weighed: a word replaced by its opposite, by a sibling, or by
+nothing says more than the cosine. Source: alignment of words for similarity, Sultan et al. 2014; soft cosine,
+Sidorov et al. 2014; the failure classes are those recorded for published caches.
+"""
+
+from __future__ import annotations
+
+import math
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+from edgewise.cache.semantic.reading import Reading, Unit
+from edgewise.cache.semantic.words import English, english
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+NAMES = (
+    "cos",
+    "cos_high",
+    "second",
+    "second_high",
+    "cover_min",
+    "cover_max",
+    "hard_min",
+    "hard_max",
+    "left_min",
+    "left_max",
+    "replaced",
+    "near",
+    "sibling",
+    "opposite",
+    "class_swap",
+    "class_extra",
+    "number_swap",
+    "number_extra",
+    "negation",
+    "negation_close",
+    "denial",
+    "denial_close",
+    "poles",
+    "party_extra",
+    "party_swap",
+    "answer_clash",
+    "answer_extra",
+    "answer_same",
+    "opener",
+    "roles",
+    "name_swap",
+    "name_extra",
+    "code",
+    "particle",
+    "order",
+    "frame",
+    "frame_left",
+    "trigrams",
+    "length",
+    "short",
+    "equal",
+    "repeat",
+    "clean",
+    "clean_cos",
+)
+SAME, CLOSE = 1.0, 0.95
+
+
+def compare(a: Reading, b: Reading, cos: float, second: float | None) -> dict[str, float]:
+    """The features of a pair by name; symmetric in `a` and `b`.
+
+    cos     cosine of the searched vectors, in [-1, 1]
+    second  cosine by another embedder; None: the first stands for it
+    """
+    lexicon = english()
+    second = cos if second is None else second
+    there = _align(a, b, lexicon)
+    back = _align(b, a, lexicon)
+    left_a, left_b = _left(there), _left(back)
+    frame = SequenceMatcher(None, a.words, b.words, autojunk=False).ratio()
+    soft, hard = sorted((_share(there), _share(back))), sorted((_hard(there), _hard(back)))
+    heavy = sorted((left_a, left_b))
+    replaced, near, sibling = _replaced(there, back, lexicon)
+    clash = bool(a.answers) and bool(b.answers) and not a.answers & b.answers
+    one_sided = bool(a.answers) != bool(b.answers)
+    opposite = float(opposed(a, b, lexicon))
+    swap, extra = _classes(a, b)
+    number_swap, number_extra = _numbers(a.numbers, b.numbers)
+    name_swap, name_extra = _sets(
+        frozenset(n for n in a.names if n not in b.text.lower()),
+        frozenset(n for n in b.names if n not in a.text.lower()),
+    )
+    code_swap, code_extra = _sets(a.codes, b.codes)
+    negation = float(a.negations % 2 != b.negations % 2)
+    dice = 2 * len(a.pieces & b.pieces) / max(1, len(a.pieces) + len(b.pieces))
+    words_a, words_b = max(1, len(a.words)), max(1, len(b.words))
+    denial = float(a.denials % 2 != b.denials % 2)
+    poles = float(_poles(a, b))
+    party_swap, party_extra = _sets(a.parties, b.parties)
+    conflict = max(
+        opposite, swap, number_swap, number_extra, name_swap, code_swap, code_extra, poles, party_swap, party_extra, float(clash), negation, denial
+    )
+    repeat = _repeat(a, b, lexicon)
+    return {
+        "denial": denial,
+        "denial_close": denial * (1 - heavy[1]),
+        "poles": poles,
+        "party_extra": party_extra,
+        "party_swap": party_swap,
+        "repeat": repeat,
+        "clean": 1 - conflict,
+        "clean_cos": (1 - conflict) * max(0.0, cos - 0.5) * 2,
+        "cos": cos,
+        "cos_high": max(0.0, cos - 0.75) * 4,
+        "second": second,
+        "second_high": max(0.0, second - 0.75) * 4,
+        "cover_min": soft[0],
+        "cover_max": soft[1],
+        "hard_min": hard[0],
+        "hard_max": hard[1],
+        "left_min": heavy[0],
+        "left_max": heavy[1],
+        "replaced": replaced,
+        "near": near,
+        "sibling": sibling,
+        "opposite": opposite,
+        "class_swap": swap,
+        "class_extra": extra,
+        "number_swap": number_swap,
+        "number_extra": number_extra,
+        "negation": negation,
+        "negation_close": negation * (1 - heavy[1]),
+        "answer_clash": float(clash),
+        "answer_extra": float(one_sided),
+        "answer_same": float(bool(a.answers & b.answers)),
+        "opener": float(a.opener == b.opener),
+        "roles": float(reversed_roles(a, b)),
+        "name_swap": name_swap,
+        "name_extra": name_extra,
+        "code": max(code_swap, code_extra),
+        "particle": float(_particles(a, b)),
+        "order": _order(a, b),
+        "frame": frame,
+        "frame_left": frame * heavy[1],
+        "trigrams": dice,
+        "length": abs(math.log(words_a / words_b)),
+        "short": 1 / min(words_a, words_b),
+        "equal": float(not heavy[1] and hard[0] > 0.999),
+    }
+
+
+Aligned = list[tuple[Unit, float, Unit | None]]
+
+
+def _align(a: Reading, b: Reading, lexicon: English) -> Aligned:
+    """Each unit of `a` with how well the best unit of `b` stands for it, in [0, 1]."""
+    by_lemma = {unit.lemma: unit for unit in b.units}
+    found: Aligned = []
+    for unit in a.units:
+        same = by_lemma.get(unit.lemma)
+        if same is not None:
+            found.append((unit, SAME, same))
+            continue
+        best, chosen = 0.0, None
+        for other in b.units:
+            score = likeness(unit.lemma, other.lemma, lexicon)
+            if other.lemma in a.lemmas:
+                score *= 0.8
+            if score > best:
+                best, chosen = score, other
+        if best < CLOSE and _spelt_out(unit, a, b):
+            best = CLOSE
+        found.append((unit, best, chosen))
+    return found
+
+
+def _spelt_out(unit: Unit, a: Reading, b: Reading) -> bool:
+    """The word is an acronym of `a` whose letters begin words of `b` in a row, or the other way round."""
+    if unit.lemma.upper() in a.text and 2 < len(unit.lemma) <= 5 and unit.lemma in b.initials:
+        return True
+    return any(
+        2 < len(other.lemma) <= 5
+        and other.lemma.upper() in b.text
+        and unit.lemma[0] in other.lemma
+        and (at := a.initials.find(other.lemma)) >= 0
+        and any(word.startswith(unit.lemma[:4]) for word in a.words[max(0, at - 2) : at + len(other.lemma) + 2])
+        for other in b.units
+    )
+
+
+def _poles(a: Reading, b: Reading) -> bool:
+    """An axis whose one end only one text names, and whose other end only the other text names."""
+    for axis, end in a.poles:
+        if (axis, -end) in b.poles and (axis, -end) not in a.poles and (axis, end) not in b.poles:
+            return True
+    return False
+
+
+def _repeat(a: Reading, b: Reading, lexicon: English) -> float:
+    """1 when the texts are the same words in the same order but for fillers and slips of the pen."""
+    if len(a.bare) != len(b.bare):
+        return 0.0
+    for one, other in zip(a.bare, b.bare, strict=True):
+        if one != other and lexicon.lemma(one) != lexicon.lemma(other) and not _misspelt(one, other, lexicon):
+            return 0.0
+    return 1.0
+
+
+def likeness(a: str, b: str, lexicon: English) -> float:
+    """How well one word stands for another: 1 the same, 0.95 the same to a dictionary, else from their vectors."""
+    if a == b:
+        return SAME
+    key = (a, b) if a < b else (b, a)
+    known = _LIKENESS.get(key)
+    if known is None:
+        if len(_LIKENESS) > 50_000:
+            _LIKENESS.clear()
+        known = _LIKENESS[key] = _likeness(*key, lexicon)
+    return known
+
+
+_LIKENESS: dict[tuple[str, str], float] = {}
+
+
+def _likeness(a: str, b: str, lexicon: English) -> float:
+    if b in lexicon.opposites.get(a, ()):
+        return 0.0
+    mine, other = lexicon.meaning(a), lexicon.meaning(b)
+    if b in mine.against or a in other.against:
+        return 0.0
+    pairs_a, pairs_b = lexicon.members.get(a, ()), lexicon.members.get(b, ())
+    if pairs_a and pairs_b:
+        if set(pairs_a) & set(pairs_b):
+            return CLOSE
+        if {kind for kind, _ in pairs_a} & {kind for kind, _ in pairs_b}:
+            return 0.0
+    if mine.synsets & other.synsets or b in mine.derived or a in other.derived or _misspelt(a, b, lexicon):
+        return CLOSE
+    one, two = lexicon.vector(a), lexicon.vector(b)
+    if one is None or two is None:
+        return 0.0
+    return max(0.0, min(0.9, (float(one @ two) - 0.2) / 0.6))
+
+
+def _misspelt(a: str, b: str, lexicon: English) -> bool:
+    """One of the two is no known word and one or two letters away from the other."""
+    if min(len(a), len(b)) < 5 or a[0] != b[0] or abs(len(a) - len(b)) > 2:
+        return False
+    if lexicon.known(a) == lexicon.known(b):
+        return False
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.84
+
+
+def _share(aligned: Aligned) -> float:
+    total = sum(unit.weight for unit, _, _ in aligned)
+    return sum(unit.weight * score for unit, score, _ in aligned) / total if total else 1.0
+
+
+def _hard(aligned: Aligned) -> float:
+    total = sum(unit.weight for unit, _, _ in aligned)
+    return sum(unit.weight for unit, score, _ in aligned if score >= CLOSE) / total if total else 1.0
+
+
+def _left(aligned: Aligned) -> float:
+    """The weight of what finds no counterpart."""
+    return max((unit.weight * (1 - score) for unit, score, _ in aligned if score < CLOSE), default=0.0)
+
+
+def _replaced(there: Aligned, back: Aligned, lexicon: English) -> tuple[float, float, float]:
+    """(weight of the heaviest word replaced by another, likeness of the two, whether they are siblings)."""
+    mine = [(u, s) for u, s, _ in there if s < CLOSE]
+    other = [(u, s) for u, s, _ in back if s < CLOSE]
+    if not mine or not other:
+        return 0.0, 0.0, 0.0
+    first = max(mine, key=lambda pair: pair[0].weight * (1 - pair[1]))[0]
+    second = max(other, key=lambda pair: pair[0].weight * (1 - pair[1]))[0]
+    near = likeness(first.lemma, second.lemma, lexicon)
+    sibling = bool(lexicon.meaning(first.lemma).above & lexicon.meaning(second.lemma).above)
+    return min(first.weight, second.weight), near, float(sibling)
+
+
+def opposed(a: Reading, b: Reading, lexicon: English) -> bool:
+    """A word of one is replaced by its opposite in the other (and neither text has both)."""
+    only_a, only_b = a.lemmas - b.lemmas, b.lemmas - a.lemmas
+    words_a, words_b = set(a.words), set(b.words)
+    for word in only_a:
+        against = lexicon.opposites.get(word, frozenset()) | lexicon.meaning(word).against
+        hit = against & only_b
+        if hit and not (against & words_a) and not any(word in words_b for word in (word,)):
+            return True
+    for word in only_a | only_b:
+        for prefix in ("un", "non", "in", "im", "ir", "il", "dis", "mis", "non-", "de"):
+            if word.startswith(prefix) and word[len(prefix) :] in (only_b if word in only_a else only_a):
+                return True
+    return False
+
+
+def _classes(a: Reading, b: Reading) -> tuple[float, float]:
+    swap = extra = 0.0
+    for kind in a.classes.keys() | b.classes.keys():
+        mine, other = a.classes.get(kind, frozenset()), b.classes.get(kind, frozenset())
+        only_a, only_b = mine - other, other - mine
+        if only_a and only_b:
+            swap = 1.0
+        elif only_a or only_b:
+            extra += 1.0
+    return swap, min(extra, 3.0) / 3
+
+
+def _sets(a: frozenset[Any], b: frozenset[Any]) -> tuple[float, float]:
+    """(each has what the other lacks, one has what the other lacks)."""
+    only_a, only_b = a - b, b - a
+    return float(bool(only_a) and bool(only_b)), float(bool(only_a) != bool(only_b))
+
+
+Numbers = frozenset[tuple[str, str]]
+
+
+def _numbers(a: Numbers, b: Numbers) -> tuple[float, float]:
+    """As `_sets`; a number without a unit stands for the same number with any."""
+    bare_a, bare_b = {value for value, unit in a if not unit}, {value for value, unit in b if not unit}
+    values_a, values_b = {value for value, _ in a}, {value for value, _ in b}
+    only_a = [n for n in a - b if not (n[0] in bare_b or (not n[1] and n[0] in values_b))]
+    only_b = [n for n in b - a if not (n[0] in bare_a or (not n[1] and n[0] in values_a))]
+    return float(bool(only_a) and bool(only_b)), float(bool(only_a) != bool(only_b))
+
+
+def reversed_roles(a: Reading, b: Reading) -> bool:
+    """The same word is where from in one and where to in the other, or stands on the other side of 'than'."""
+    turned = {("from", "to"), ("to", "from"), ("before-than", "after-than"), ("after-than", "before-than")}
+    return any((role, b.roles.get(word)) in turned for word, role in a.roles.items())
+
+
+_AGAINST = (("on", "off"), ("in", "out"), ("up", "down"), ("with", "without"), ("before", "after"), ("over", "under"))
+
+
+def _particles(a: Reading, b: Reading) -> bool:
+    for one, other in _AGAINST:
+        more = a.particles.count(one) - b.particles.count(one)
+        less = a.particles.count(other) - b.particles.count(other)
+        if more * less < 0:
+            return True
+    return False
+
+
+def _order(a: Reading, b: Reading) -> float:
+    """How far the shared words stand in another order: 0 the same order, 1 the reverse."""
+    places_b = {unit.lemma: unit.at for unit in b.units}
+    row = [places_b[unit.lemma] for unit in a.units if unit.lemma in places_b]
+    pairs = len(row) * (len(row) - 1) / 2
+    if not pairs:
+        return 0.0
+    return sum(row[i] > row[j] for i in range(len(row)) for j in range(i + 1, len(row))) / pairs
