@@ -104,7 +104,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     clock = clock or SystemClock()
     aws = aws_of(settings)
     record = open_record(settings, clock=clock)
-    background = Background(failed=lambda error: record.signal("BackgroundFailed"))
+    background = Background(failed=lambda _: record.signal("BackgroundFailed"))
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
     cache = _cache(settings, clock, aws, background)
     providers = _providers(settings, clock)
@@ -209,6 +209,6 @@ def worker(settings: Settings) -> Any:
     raise NotImplementedError
 
 
-def chores(settings: Settings) -> list[Any]:
+def chores(settings: Settings) -> list[Any]:  # noqa: ARG001
     """The regular work of every room."""
     return []

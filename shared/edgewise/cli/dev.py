@@ -134,7 +134,7 @@ def _greet(root: str, key: str) -> None:
     """Print the snippets once the gateway answers."""
     for _ in range(600):
         try:
-            with urllib.request.urlopen(f"{root}/healthz", timeout=2) as answer:
+            with urllib.request.urlopen(f"{root}/healthz", timeout=2) as answer:  # noqa: S310
                 if answer.status == 200:
                     break
         except (urllib.error.URLError, OSError):
@@ -149,11 +149,11 @@ def _greet(root: str, key: str) -> None:
 def _models(root: str, key: str) -> str:
     import json
 
-    asking = urllib.request.Request(f"{root}/v1/models", headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(asking, timeout=10) as answer:
+    asking = urllib.request.Request(f"{root}/v1/models", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
+    with urllib.request.urlopen(asking, timeout=10) as answer:  # noqa: S310
         names = [model["id"] for model in json.load(answer)["data"]]
     providers = sorted({name.split("/", 1)[0] for name in names if "/" in name})
-    small = "local/smollm2-135m is a very small model: it answers, but it is often wrong."
+    small = "local/smollm2-135m-instruct is a very small model: it answers, but it is often wrong."
     real = [name for name in providers if name not in ("local", "scripted")]
     joined = f"Providers: {', '.join(providers)}."
     more = "" if real else " Set OPENAI_API_KEY, ANTHROPIC_API_KEY or AWS credentials and others join."
