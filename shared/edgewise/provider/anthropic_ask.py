@@ -1,0 +1,213 @@
+"""OpenAI's chat request in the words of Anthropic's Messages API.
+
+    system, developer turns        `system`                      tool turns      `tool_result` blocks of a user turn
+    tool_calls                     `tool_use` blocks             stop            `stop_sequences`
+    image_url (data or https)      `image` blocks                file (PDF)      `document` blocks
+    tool_choice, parallel_tool_calls   `tool_choice`             reasoning_effort   `thinking`, `output_config.effort`
+    response_format json_schema    `output_config.format`        user, safety_identifier   `metadata.user_id`
+
+Turns of one role that follow each other become one, because all results of a turn's tools must come together. The
+models of generation 4.7 and later refuse sampling parameters, and from 4.6 on they think by effort instead of by a
+budget of tokens; earlier ones want the budget below `max_tokens` and no temperature beside it. An assistant turn's
+`thinking_blocks`, as `anthropic_answer.py` gives them out, go back in, signatures and all.
+
+Source: https://platform.claude.com/docs/en/api/messages, with `anthropic-version: 2023-06-01`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from edgewise.provider.port import Call
+from edgewise.provider.reading import (
+    JSON_ONLY,
+    DataUrl,
+    Tools,
+    dumped,
+    json_schema,
+    parts,
+    refuse_foreign,
+    system_texts,
+    tool_uses,
+    turns,
+    unsupported,
+    wants_json,
+)
+
+DEFAULT_OUTPUT_TOKENS = 4096
+_LEAST_BUDGET = 1024
+_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 24_576, "max": 32_768}
+EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
+_NEWEST = (99, 0)
+_GENERATION = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2})(?!\d))?")
+
+
+def generation(model_id: str) -> tuple[int, int]:
+    """(4, 6) for `claude-sonnet-4-6`; a name without a number is taken for the newest."""
+    match = _GENERATION.search(model_id)
+    return (int(match[1]), int(match[2] or 0)) if match else _NEWEST
+
+
+def ask(call: Call, *, stream: bool) -> dict[str, Any]:
+    """The Messages API's body. Raises `UpstreamRefused` for what it cannot say."""
+    body = call.body
+    refuse_foreign(body)
+    asked: dict[str, Any] = {
+        "model": call.model.id,
+        "max_tokens": call.output_limit or min(call.model.output_tokens or DEFAULT_OUTPUT_TOKENS, 8192),
+        "messages": _messages(call),
+    }
+    if stream:
+        asked["stream"] = True
+    system = list(system_texts(call))
+    _set_format(asked, call, system)
+    if system:
+        asked["system"] = "\n\n".join(system)
+    _set_sampling(asked, call)
+    _set_tools(asked, Tools.of(body))
+    _set_thinking(asked, call)
+    if user := body.get("safety_identifier") or body.get("user"):
+        asked["metadata"] = {"user_id": str(user)}
+    return asked
+
+
+def _messages(call: Call) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for number, turn in turns(call):
+        param = f"messages[{number}]"
+        role = "assistant" if turn.get("role") == "assistant" else "user"
+        blocks = _assistant(turn, param) if role == "assistant" else _user(turn, param)
+        if not blocks:
+            continue
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"].extend(blocks)
+        else:
+            messages.append({"role": role, "content": blocks})
+    if messages and messages[-1]["role"] == "assistant" and messages[-1]["content"][-1]["type"] == "text":
+        # A last assistant turn is the beginning of the answer, which must not end with white space.
+        messages[-1]["content"][-1]["text"] = messages[-1]["content"][-1]["text"].rstrip() or "."
+    return messages
+
+
+def _assistant(turn: Mapping[str, Any], param: str) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = [dict(block) for block in turn.get("thinking_blocks") or ()]
+    blocks += [_block(part, path) for path, part in parts(turn.get("content"), f"{param}.content")]
+    for id_, name, arguments in tool_uses(turn, param):
+        blocks.append({"type": "tool_use", "id": id_, "name": name, "input": arguments})
+    return blocks
+
+
+def _user(turn: Mapping[str, Any], param: str) -> list[dict[str, Any]]:
+    blocks = [_block(part, path) for path, part in parts(turn.get("content"), f"{param}.content")]
+    if turn.get("role") == "tool":
+        return [{"type": "tool_result", "tool_use_id": str(turn.get("tool_call_id")), "content": blocks}]
+    return blocks
+
+
+def _block(part: Mapping[str, Any], param: str) -> dict[str, Any]:
+    match part.get("type"):
+        case "text":
+            block: dict[str, Any] = {"type": "text", "text": str(part["text"])}
+        case "image_url":
+            block = {"type": "image", "source": _image(part.get("image_url"), f"{param}.image_url.url")}
+        case "file":
+            block = {"type": "document", "source": _document(part.get("file"), f"{param}.file")}
+        case other:
+            raise unsupported(f"{param}.type", f"This model does not read parts of type {other!r}.")
+    if isinstance(part.get("cache_control"), Mapping):
+        block["cache_control"] = dict(part["cache_control"])
+    return block
+
+
+def _image(image: Any, param: str) -> dict[str, Any]:
+    url = image.get("url") if isinstance(image, Mapping) else image
+    data = DataUrl.of(url, param)
+    if data is None:
+        return {"type": "url", "url": url}
+    return {"type": "base64", "media_type": data.media_type, "data": data.base64}
+
+
+def _document(file: Any, param: str) -> dict[str, Any]:
+    told = file.get("file_data") if isinstance(file, Mapping) else None
+    data = DataUrl.of(told, f"{param}.file_data") if told else None
+    if data is None:
+        raise unsupported(param, "A file must come with its data.")
+    return {"type": "base64", "media_type": data.media_type, "data": data.base64}
+
+
+def _set_format(asked: dict[str, Any], call: Call, system: list[str]) -> None:
+    schema = json_schema(call.body)
+    if schema is not None and generation(call.model.id) >= (4, 5):
+        asked["output_config"] = {"format": {"type": "json_schema", "schema": schema.get("schema") or {}}}
+    elif schema is not None:
+        system.append(f"{JSON_ONLY} It must be valid under this JSON schema: {dumped(schema.get('schema') or {})}")
+    elif wants_json(call.body):
+        system.append(JSON_ONLY)
+
+
+def _set_sampling(asked: dict[str, Any], call: Call) -> None:
+    body = call.body
+    if stops := [stop for stop in call.stops if stop.strip()]:
+        asked["stop_sequences"] = stops
+    if generation(call.model.id) >= (4, 7):
+        return
+    if body.get("temperature") is not None:
+        asked["temperature"] = min(float(body["temperature"]), 1.0)
+    elif body.get("top_p") is not None:
+        # Beside a temperature it would be refused.
+        asked["top_p"] = body["top_p"]
+    if body.get("top_k") is not None:
+        asked["top_k"] = body["top_k"]
+
+
+def _set_tools(asked: dict[str, Any], tools: Tools) -> None:
+    if not tools.functions:
+        return
+    asked["tools"] = [
+        {
+            "name": function.get("name"),
+            **({"description": function["description"]} if function.get("description") else {}),
+            "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+        }
+        for function in tools.functions
+    ]
+    if tools.choosing is None and tools.parallel:
+        return
+    choice: dict[str, Any] = {"type": tools.choosing or "auto"}
+    if tools.choosing == "tool":
+        choice["name"] = tools.name
+    if not tools.parallel and tools.choosing != "none":
+        choice["disable_parallel_tool_use"] = True
+    asked["tool_choice"] = choice
+
+
+def _set_thinking(asked: dict[str, Any], call: Call) -> None:
+    if isinstance(call.body.get("thinking"), Mapping):
+        asked["thinking"] = dict(call.body["thinking"])
+        return
+    effort = call.body.get("reasoning_effort")
+    forced = asked.get("tool_choice", {}).get("type") in ("any", "tool")
+    thinking = thinking_of(call.model.id, effort, asked["max_tokens"], forced=forced)
+    if thinking is None:
+        return
+    asked["thinking"] = thinking
+    if thinking["type"] == "adaptive":
+        asked["output_config"] = {**asked.get("output_config", {}), "effort": EFFORTS[str(effort)]}
+    else:
+        for refused in ("temperature", "top_p", "top_k"):
+            asked.pop(refused, None)
+
+
+def thinking_of(model_id: str, effort: Any, max_tokens: int, *, forced: bool) -> dict[str, Any] | None:
+    """The `thinking` object for OpenAI's `reasoning_effort`; None for none of it. `forced`: a tool must be called,
+    which a model with a budget cannot think about."""
+    if effort not in EFFORTS:
+        return None
+    if generation(model_id) >= (4, 6):
+        return {"type": "adaptive"}
+    budget = min(_BUDGETS[effort], max_tokens - 1)
+    if generation(model_id) < (3, 7) or forced or budget < _LEAST_BUDGET:
+        return None
+    return {"type": "enabled", "budget_tokens": budget}
