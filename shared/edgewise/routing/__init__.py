@@ -1,0 +1,1 @@
+"""Which model? The cheapest plan that meets the bar, and why."""
