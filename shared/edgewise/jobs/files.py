@@ -1,4 +1,4 @@
-"""Files and uploads: what may be stored, for whom, how long; bytes go straight between the wire and the bucket.
+"""Files: what may be stored, for whom, how long; bytes go straight between the wire and the bucket.
 
 A file belongs to a tenant, and another tenant's id is simply not found. Whatever has expired is gone for every
 reader at that second, though the table and the bucket delete it later. A file larger than one request may carry
@@ -7,10 +7,9 @@ comes in parts (`/v1/uploads`) or by a signed URL; both end as an ordinary file.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 from edgewise.clock import Clock
 from edgewise.errors import Conflict, InvalidRequest, NotFound, TooLarge
@@ -21,9 +20,11 @@ PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 """What a client may ask for; 'batch_output' is the gateway's own."""
 MAX_FILE_BYTES = 512_000_000
 BATCH_KEPT_S = 30 * 86_400
-UPLOAD_KEPT_S = 3600
 SIGNED_S = 3600
 EXPIRY_S = (3600, 2_592_000)
+
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +56,8 @@ class File:
         return wire
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file that comes in parts. `parts` maps a part's id to its size."""
-
-    id: str
-    tenant: str
-    filename: str
-    purpose: str
-    size: int
-    created_at: int
-    expires_at: int
-    status: str = "pending"
-    file_expires_s: int | None = None
-    parts: Mapping[str, int] = field(default_factory=dict)
-    file_id: str | None = None
-
-    def wire(self, now: float, file: File | None = None) -> dict[str, Any]:
-        expired = self.status == "pending" and self.expires_at <= now
-        return {
-            "id": self.id,
-            "object": "upload",
-            "bytes": self.size,
-            "created_at": self.created_at,
-            "expires_at": self.expires_at,
-            "filename": self.filename,
-            "purpose": self.purpose,
-            "status": "expired" if expired else self.status,
-            "file": file.wire() if file else None,
-        }
-
-
 class FileIndex(Protocol):
-    """What is known of files and uploads, without their bytes."""
+    """What is known of files, without their bytes."""
 
     async def put_file(self, file: File) -> None: ...
     async def file(self, id: str) -> File | None: ...
@@ -98,15 +68,6 @@ class FileIndex(Protocol):
         ...
 
     async def delete_file(self, id: str) -> None: ...
-    async def put_upload(self, upload: Upload) -> None: ...
-    async def upload(self, id: str) -> Upload | None: ...
-    async def add_part(self, id: str, part: str, size: int) -> bool:
-        """False: the upload is no longer pending."""
-        ...
-
-    async def end_upload(self, id: str, status: str, file_id: str | None = None) -> bool:
-        """False: it was not pending."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +113,37 @@ def size_limit(purpose: str) -> int:
     return MAX_BYTES if purpose == "batch" else MAX_FILE_BYTES
 
 
+class Arriving(Generic[Kept]):
+    """Bytes on their way into the bucket for something that gets its name, or is dropped, when they are all there."""
+
+    def __init__(
+        self, blobs: Blobs, key: str, limit: int, keep: Callable[[Wanted | None, int], Awaitable[Kept]]
+    ) -> None:
+        self._blobs, self._key, self._limit, self._keep = blobs, key, limit, keep
+        self._sink = blobs.sink(key)
+        self._size = 0
+        self._closed = False
+
+    async def write(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise TooLarge(f"There are more than {self._limit} bytes.", param="file")
+        await self._sink.write(piece)
+
+    async def keep(self, wanted: Wanted | None = None) -> Kept:
+        await self._sink.close()
+        self._closed = True
+        return await self._keep(wanted, self._size)
+
+    async def drop(self) -> None:
+        if self._closed:
+            await self._blobs.delete(self._key)
+        else:
+            await self._sink.abort()
+
+
 class Files:
-    """What `/v1/files` and `/v1/uploads` do."""
+    """What `/v1/files` does."""
 
     def __init__(self, index: FileIndex, blobs: Blobs, clock: Clock) -> None:
         self.index = index
@@ -175,6 +165,20 @@ class Files:
             key=f"files/{tenant}/{name}",
             expires_at=now + kept if kept else None,
         )
+
+    def arrive(self, tenant: str) -> Arriving[File]:
+        """A file whose bytes come before all is known of it."""
+        name = self.clock.token("file-")
+
+        async def keep(wanted: Wanted | None, size: int) -> File:
+            assert wanted is not None
+            if size > size_limit(wanted.purpose):
+                raise TooLarge(f"The file is larger than {size_limit(wanted.purpose)} bytes.", param="file")
+            file = replace(self.draft(tenant, wanted, name), size=size)
+            await self.index.put_file(file)
+            return file
+
+        return Arriving(self.blobs, f"files/{tenant}/{name}", MAX_FILE_BYTES, keep)
 
     async def store(self, tenant: str, wanted: Wanted, pieces: AsyncIterator[bytes]) -> File:
         """Write `pieces` to the bucket as they come, then name the file."""
@@ -242,84 +246,3 @@ class Files:
         signed = await self.blobs.presign(file.key, size, SIGNED_S)
         await self.index.put_file(file)
         return file, signed
-
-    async def begin(self, tenant: str, wanted: Wanted, size: int) -> Upload:
-        if not 0 < size <= size_limit(wanted.purpose):
-            raise InvalidRequest(f"`bytes` must be from 1 to {size_limit(wanted.purpose)}.", param="bytes")
-        now = int(self.clock.now())
-        upload = Upload(
-            id=self.clock.token("upload_"),
-            tenant=tenant,
-            filename=wanted.filename,
-            purpose=wanted.purpose,
-            size=size,
-            created_at=now,
-            expires_at=now + UPLOAD_KEPT_S,
-            file_expires_s=wanted.expires_s,
-        )
-        await self.index.put_upload(upload)
-        return upload
-
-    async def pending(self, tenant: str, id: str) -> Upload:
-        """Raises NotFound, or Conflict when it has ended."""
-        upload = await self.index.upload(id)
-        if upload is None or upload.tenant != tenant:
-            raise NotFound(f"No upload has the id '{id[:80]}'.", param="upload_id")
-        if upload.status != "pending" or upload.expires_at <= self.clock.now():
-            raise Conflict(f"The upload is {upload.wire(self.clock.now())['status']}.")
-        return upload
-
-    async def add_part(self, tenant: str, id: str, pieces: AsyncIterator[bytes]) -> dict[str, Any]:
-        """Parts may come in any order and at once; completing says which of them count, in which order."""
-        upload = await self.pending(tenant, id)
-        part = self.clock.token("part_")
-        size = await self.pour(_part_key(id, part), pieces, upload.size)
-        if not await self.index.add_part(id, part, size):
-            await self.blobs.delete(_part_key(id, part))
-            raise Conflict("The upload has ended.")
-        return {"id": part, "object": "upload.part", "created_at": int(self.clock.now()), "upload_id": id}
-
-    async def complete(self, tenant: str, id: str, part_ids: list[str], md5: str | None) -> dict[str, Any]:
-        """Join the parts in the order given; asking again with the upload completed gives the same file."""
-        found = await self.index.upload(id)
-        if found is not None and found.tenant == tenant and found.status == "completed" and found.file_id:
-            return found.wire(self.clock.now(), await self.get(tenant, found.file_id))
-        upload = await self.pending(tenant, id)
-        unknown = [part for part in part_ids if part not in upload.parts]
-        if unknown or not part_ids:
-            raise InvalidRequest(f"No such part: {', '.join(unknown)[:200] or 'none was named'}.", param="part_ids")
-        size = sum(upload.parts[part] for part in part_ids)
-        if size != upload.size:
-            raise InvalidRequest(f"The parts have {size} bytes together, the upload was to have {upload.size}.")
-        digest = hashlib.md5(usedforsecurity=False)
-        wanted = Wanted(upload.filename, upload.purpose, upload.file_expires_s)
-        file = self.draft(tenant, wanted, id=f"file-{id.removeprefix('upload_')}")
-        await self.pour(file.key, self._joined(id, part_ids, digest), upload.size)
-        if md5 and digest.hexdigest() != md5.lower():
-            await self.blobs.delete(file.key)
-            raise InvalidRequest("The file's MD5 is not the one given.", param="md5")
-        file = replace(file, size=size)
-        await self.index.put_file(file)
-        if not await self.index.end_upload(id, "completed", file.id):
-            raise Conflict("The upload has ended.")
-        for part in upload.parts:
-            await self.blobs.delete(_part_key(id, part))
-        return replace(upload, status="completed").wire(self.clock.now(), file)
-
-    async def _joined(self, id: str, part_ids: list[str], digest: Any) -> AsyncIterator[bytes]:
-        for part in part_ids:
-            async for piece in self.blobs.stream(_part_key(id, part)):
-                digest.update(piece)
-                yield piece
-
-    async def cancel_upload(self, tenant: str, id: str) -> dict[str, Any]:
-        upload = await self.pending(tenant, id)
-        if not await self.index.end_upload(id, "cancelled"):
-            raise Conflict("The upload has ended.")
-        for part in upload.parts:
-            await self.blobs.delete(_part_key(id, part))
-        return replace(upload, status="cancelled").wire(self.clock.now())
-
-
-def _part_key(upload_id: str, part: str) -> str:
-    return f"files/parts/{upload_id}/{part}"

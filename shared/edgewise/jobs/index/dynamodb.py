@@ -11,7 +11,8 @@ from typing import Any
 
 from edgewise.aws import AwsError, Item, Table
 from edgewise.clock import Clock
-from edgewise.jobs.files import File, Upload
+from edgewise.jobs.files import File
+from edgewise.jobs.uploads import Upload
 
 
 class DynamoFiles:
