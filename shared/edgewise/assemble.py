@@ -148,22 +148,10 @@ def _cache(settings: Settings, clock: Clock, aws: Aws, background: Background) -
 
 
 def _providers(settings: Settings, clock: Clock) -> dict[str, Provider]:
-    from edgewise.provider.http import Http, HttpOptions
-    from edgewise.provider.local import Local
-    from edgewise.provider.openai_http import OpenAIHttp
-    from edgewise.provider.scripted import Scripted
+    from edgewise.provider.discover import discover
 
-    http = Http(clock, HttpOptions(connect_s=settings.connect_timeout_s))
-    found: dict[str, Provider] = {}
-    if settings.openai_api_key:
-        found["openai"] = OpenAIHttp("openai", http, settings.openai_base_url, settings.openai_api_key)
-    for upstream in settings.upstreams:
-        found[upstream.name] = OpenAIHttp(upstream.name, http, upstream.base_url, upstream.api_key, upstream.models)
-    if settings.local_model:
-        found["local"] = Local(clock)
-    if settings.scripted_model:
-        found["scripted"] = Scripted(clock)
-    return found
+    # Models are asked for at the real service even where a stand-in plays the tables.
+    return discover(settings, clock, Aws(AwsOptions(region=settings.aws_region)))
 
 
 def _rows(providers: dict[str, Provider]) -> dict[str, dict[str, Any]]:

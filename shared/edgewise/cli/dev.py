@@ -153,7 +153,7 @@ def _models(root: str, key: str) -> str:
     with urllib.request.urlopen(asking, timeout=10) as answer:  # noqa: S310
         names = [model["id"] for model in json.load(answer)["data"]]
     providers = sorted({name.split("/", 1)[0] for name in names if "/" in name})
-    small = "local/smollm2-135m-instruct is a very small model: it answers, but it is often wrong."
+    small = "local/smollm2-135m is a very small model: it answers, but it is often wrong."
     real = [name for name in providers if name not in ("local", "scripted")]
     joined = f"Providers: {', '.join(providers)}."
     more = "" if real else " Set OPENAI_API_KEY, ANTHROPIC_API_KEY or AWS credentials and others join."
