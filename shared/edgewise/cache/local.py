@@ -38,6 +38,8 @@ class LocalStore:
         count = await self.size(scope)
         for there in [pair for pair in self._packed if pair[0] == scope]:
             del self._packed[there]
+        for there in [pair for pair in self._links if pair[0] == scope]:
+            del self._links[there]
         return count
 
     async def size(self, scope: str) -> int:
