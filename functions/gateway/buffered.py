@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from edgewise.assemble import gateway
-
 from edgewise.buffered import Buffered
 from edgewise.settings import Settings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from edgewise.assemble import chores
-
 from edgewise.settings import Settings
 from edgewise.upkeep import Upkeep
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from edgewise.assemble import worker
-
 from edgewise.settings import Settings
 
 handler = worker(Settings.from_env(os.environ))

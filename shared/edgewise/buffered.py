@@ -30,6 +30,11 @@ class Buffered:
         asyncio.get_event_loop().run_until_complete(drain(self._app, left_s))
         return answer
 
+    def close(self) -> None:
+        """Shut the app down. Lambda never says when; tests do."""
+        if self._lifespan is not None:
+            asyncio.get_event_loop().run_until_complete(self._lifespan.stop())
+
     async def _with_state(self, scope: Message, receive: Receive, send: Send) -> None:
         if self._lifespan is None:
             lifespan = Lifespan(self._app)

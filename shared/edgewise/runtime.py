@@ -127,6 +127,12 @@ class Lifespan:
         if (refusal := await self._started) is not None:
             raise RuntimeError(refusal)
 
+    async def stop(self) -> None:
+        """Tell the app to shut down, and wait until it has."""
+        if self._task is not None:
+            self._inbox.put_nowait({"type": "lifespan.shutdown"})
+            await self._task
+
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         # ASGI: an app that raises here has no lifespan.
@@ -161,9 +167,12 @@ class Runtime:
             await self._invocations.fail_init(error)
             raise Unstarted(INIT_FAILED) from error
         self._state = lifespan.state
-        if snapshot:
-            await self._pass_through_snapshot()
-        await asyncio.gather(*(self._poll(alone=pollers == 1) for _ in range(pollers)))
+        try:
+            if snapshot:
+                await self._pass_through_snapshot()
+            await asyncio.gather(*(self._poll(alone=pollers == 1) for _ in range(pollers)))
+        finally:
+            await lifespan.stop()
 
     async def _pass_through_snapshot(self) -> None:
         hooks = _Hooks()
