@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -99,6 +99,17 @@ async def test_base64_bodies_models_and_health(function: Load) -> None:
     assert health[0] == 200
 
 
+@pytest.fixture
+def own_loop() -> Iterator[None]:
+    """A handler runs its own event loop, the process's current one."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    loop.close()
+    asyncio.set_event_loop(None)
+
+
+@pytest.mark.usefixtures("own_loop")
 def test_the_buffered_handler_answers_the_same_events(function: Load) -> None:
     handler = function("gateway/buffered").handler
     whole = Whole(handler)

@@ -36,8 +36,8 @@ async def send(aws: Aws, url: str, *orders: dict[str, Any]) -> None:
         await aws.call("sqs", "send_message", QueueUrl=url, MessageBody=json.dumps(order), MessageGroupId="tenant")
 
 
-async def waiting(aws: Aws, url: str) -> list[dict[str, Any]]:
-    """What is in the queue, hidden messages shown again first."""
+async def waiting(aws: Aws, url: str) -> list[str]:
+    """How many messages are in the queue, and how many more are hidden."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = await aws.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=names)
     return [found["Attributes"][name] for name in names]
