@@ -122,12 +122,21 @@ class Served:
 
 
 async def serve(
-    rooms: Rooms, credentials: Credentials, request: ChatRequest, deadline: Deadline, request_id: str
+    rooms: Rooms,
+    credentials: Credentials,
+    request: ChatRequest,
+    deadline: Deadline,
+    request_id: str,
+    *,
+    caller: Principal | None = None,
 ) -> Served:
-    """Take one request through the corridor. Raises `EdgewiseError`; either way one note is recorded."""
+    """Take one request through the corridor. Raises `EdgewiseError`; either way one note is recorded.
+
+    caller  who asks, when that was found out before (a batch's line); None: whoever the credentials name
+    """
     served = Served(request_id, request.stream, rooms.clock.tick())
     try:
-        principal = await rooms.policy.identify(credentials)
+        principal = caller or await rooms.policy.identify(credentials)
         served.plan = plan = await rooms.policy.plan(principal, request, credentials)
         target = rooms.router.resolve(plan.request, plan)
         served.query = query = rooms.asker.query(plan, target)

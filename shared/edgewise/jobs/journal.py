@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
 from typing import Protocol
 
 import orjson
@@ -35,13 +37,20 @@ class Journal:
         self._inner = inner
         self._calls = calls
         self._made: Counter[str] = Counter()
+        self.replayed_usd: Decimal | None = Decimal(0)
+        """What the answers cost that were given without a call. They were charged when they were made, if their
+        worker lived long enough, so here they go into the trail at no cost: nothing is charged twice."""
 
     async def complete(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Answer:
         key = self._key(model, request)
         known = self._calls.find(key)
         if known is not None:
             answer, attempts = known
-            trail.extend(_of_model(model, attempt) for attempt in attempts)
+            for attempt in attempts:
+                if self.replayed_usd is not None:
+                    cost = attempt.cost_usd
+                    self.replayed_usd = None if cost is None else self.replayed_usd + cost
+                trail.append(replace(attempt, model=model, cost_usd=Decimal(0)))
             return answer
         before = len(trail)
         answer = await self._inner.complete(model, request, deadline, trail)
@@ -56,16 +65,3 @@ class Journal:
         digest = hashlib.blake2b(asked, digest_size=10).hexdigest()
         self._made[digest] += 1
         return f"{digest}-{self._made[digest]}"
-
-
-def _of_model(model: Model, attempt: Attempt) -> Attempt:
-    return Attempt(
-        model,
-        role=attempt.role,
-        status=attempt.status,
-        error=attempt.error,
-        latency_ms=attempt.latency_ms,
-        first_ms=attempt.first_ms,
-        usage=attempt.usage,
-        cost_usd=attempt.cost_usd,
-    )

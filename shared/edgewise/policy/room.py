@@ -99,6 +99,19 @@ class PolicyRoom:
         check_scope(known.principal, credentials.route)
         return known.principal
 
+    async def impersonate(self, tenant: str, key_id: str) -> Principal:
+        """The caller behind work that was taken in earlier: the key as it is now, not as it was then.
+
+        Raises NotAuthenticated when the key has been revoked, has expired or is not the tenant's, Unavailable.
+        """
+        for known in (ROOT, ANYONE):
+            if (tenant, key_id) == (known.tenant, known.key_id) and (known is ROOT or self.vault is None):
+                return known
+        found = await self.desk.ring.by_id(key_id)
+        if found is None or found.principal.tenant != tenant:
+            raise NotAuthenticated("The API key that this work was submitted with is no longer valid.")
+        return found.principal
+
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:  # noqa: ARG002
         """What the caller may do with this request. Raises what the guards and limits say."""
         terms: Terms | None = principal.settings.get("terms")
