@@ -75,7 +75,7 @@ class ChatWriter:
     def write(self, chunk: Chunk) -> bytes:
         return self._grammar.events(chunk)
 
-    def end(self, _: Served) -> bytes:
+    async def end(self, _: Served) -> bytes:
         return self._grammar.end()
 
     def failed(self, error: EdgewiseError) -> bytes:

@@ -144,6 +144,7 @@ RESPONSE_FORMAT = tagged(
     },
 )
 
+_PLACE = shape({"country": STRING, "region": STRING, "city": STRING, "timezone": STRING})
 METADATA = nullable(mapping(text(at_most=512), at_most=16, key_chars=64))
 STREAM_OPTIONS = nullable(shape({"include_usage": boolean, "include_obfuscation": boolean}))
 
@@ -189,11 +190,11 @@ CHAT: dict[str, Check] = {
         shape(
             {
                 "search_context_size": STRING,
-                "user_location": nullable(shape({"type": STRING, "approximate": OBJECT}, ("type", "approximate"))),
+                "user_location": nullable(shape({"type": STRING, "approximate": _PLACE}, ("type", "approximate"))),
             }
         )
     ),
-    "moderation": nullable(OBJECT),
+    "moderation": nullable(shape({"model": STRING, "policy": nullable(OBJECT)}, ("model",))),
 }
 
 ELSEWHERE = frozenset(

@@ -59,7 +59,10 @@ class Writer(Protocol):
 
     def begin(self, served: Served, /) -> bytes: ...
     def write(self, chunk: Chunk) -> bytes: ...
-    def end(self, served: Served, /) -> bytes: ...
+    async def end(self, served: Served, /) -> bytes:
+        """What follows the last chunk of a whole stream; whatever must be so when the client reads it is done."""
+        ...
+
     def failed(self, error: EdgewiseError) -> bytes: ...
 
 
@@ -103,7 +106,7 @@ class Events:
                 # Everything is here already: one write instead of one a chunk.
                 pieces = [first, *[writer.write(chunk) async for chunk in served.chunks]]
                 await self._start(send, served)
-                await self._send(send, b"".join([*pieces, writer.end(served)]))
+                await self._send(send, b"".join([*pieces, await writer.end(served)]))
             else:
                 await self._start(send, served)
                 if first:
@@ -111,7 +114,7 @@ class Events:
                 async for chunk in served.chunks:
                     if piece := writer.write(chunk):
                         await self._send(send, piece)
-                await self._send(send, writer.end(served))
+                await self._send(send, await writer.end(served))
         except Exception as error:  # after the first byte the edge's catch-all is here, not in the frame
             if not self._started:
                 raise

@@ -1,0 +1,218 @@
+"""`/v1/embeddings`: texts in, vectors out, as OpenAI's clients ask for them.
+
+The same order as the corridor: may we, which model, reserve, call, settle, record. There is no cache here: a vector
+costs about as much to keep and fetch as to make. Clients ask for base64 by default (little-endian float32), and
+LangChain sends token numbers; both are passed on, and whichever encoding a provider answers in is turned into the
+one that was asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgewise.api import fields
+from edgewise.api.checks import Check, Flaw, integer, items, nullable, text, word
+from edgewise.api.door import ROUTE, Knock, knock, request_id_of
+from edgewise.api.edge import Edge
+from edgewise.api.headers import usd
+from edgewise.api.reply import reply
+from edgewise.chat import ChatRequest, Usage
+from edgewise.clock import Deadline
+from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, UpstreamError
+from edgewise.words import Attempt, Choice, Model, Note, Plan, Step
+
+Embed = Callable[[Mapping[str, Any], str, Deadline], Awaitable[dict[str, Any]]]
+"""OpenAI's embeddings of one model: the request's body and the model's id to the answer's JSON. Raises
+`UpstreamError`."""
+Find = Callable[[str], "tuple[Model, Embed] | None"]
+"""What embeds under the name that a client asked for; None when nothing does."""
+
+MOST_INPUTS = 2048
+_TOKENS = items(integer(0), at_least=1)
+_MANY: dict[type, Check] = {str: text(at_least=1), int: integer(0), list: _TOKENS}
+
+
+def _input(value: Any) -> Flaw | None:
+    """A text, texts, tokens, or lists of tokens; never a mixture."""
+    if type(value) is str:
+        return text(at_least=1)(value)
+    flaw = items(lambda _: None, at_least=1, at_most=MOST_INPUTS)(value)
+    if flaw is not None:
+        return flaw
+    check = _MANY.get(type(value[0]))
+    return items(check)(value) if check is not None else Flaw("expected strings or tokens", "[0]")
+
+
+FIELDS: dict[str, Check] = {
+    "model": text(at_least=1, at_most=512),
+    "input": _input,
+    "encoding_format": nullable(word("float", "base64")),
+    "dimensions": nullable(integer(1)),
+    "user": nullable(text()),
+}
+
+
+def routes(edge: Edge, find: Find) -> list[Route]:
+    return [Route("/embeddings", _Embeddings(edge, find).create, methods=["POST"])]
+
+
+class _Embeddings:
+    def __init__(self, edge: Edge, find: Find) -> None:
+        self._edge = edge
+        self._find = find
+
+    async def create(self, request: Request) -> Response:
+        edge, scope = self._edge, request.scope
+        shown = knock(scope)
+        try:
+            body = await edge.read(scope, request.receive)
+            fields.check(body, FIELDS, ("model", "input"))
+            found = self._find(body["model"])
+            if found is None:
+                raise ModelNotFound(f"No embedding model {body['model'][:200]!r} is available here.", param="model")
+        except EdgewiseError as error:
+            raise await edge.turned_away(scope, shown, error) from error
+        return await self._run(request, shown, body, *found)
+
+    async def _run(self, request: Request, shown: Knock, body: dict[str, Any], model: Model, embed: Embed) -> Response:
+        edge, rooms = self._edge, self._edge.rooms
+        started = rooms.clock.tick()
+        principal = await rooms.policy.identify(shown.credentials)
+        plan = await rooms.policy.plan(principal, ChatRequest({**body, "messages": []}), shown.credentials)
+        attempts: list[Attempt] = []
+        error: EdgewiseError | None = None
+        try:
+            hold = await rooms.policy.reserve(plan, _choice(model, body["input"]))
+            try:
+                deadline = edge.deadline(request.scope, shown, stream=False)
+                answer = await self._call(model, embed, body, deadline, attempts)
+            finally:
+                await rooms.policy.settle(hold, attempts)
+        except EdgewiseError as caught:
+            error = caught
+            raise
+        finally:
+            await rooms.policy.close(plan)
+            elapsed_ms = (rooms.clock.tick() - started) * 1000
+            rooms.record.note(self._note(request, plan, body, attempts, error, elapsed_ms))
+        cost = attempts[-1].cost_usd
+        headers = {
+            **plan.headers,
+            "openai-processing-ms": str(round(elapsed_ms)),
+            "x-edgewise-model": model.name,
+            "x-edgewise-provider": model.provider,
+            "x-edgewise-cost-usd": "unknown" if cost is None else usd(cost),
+        }
+        return reply(in_shape(answer, body, model), headers=headers)
+
+    async def _call(
+        self, model: Model, embed: Embed, body: dict[str, Any], deadline: Deadline, attempts: list[Attempt]
+    ) -> dict[str, Any]:
+        clock = self._edge.rooms.clock
+        began = clock.tick()
+        try:
+            answer = await embed(body, model.id, deadline)
+        except UpstreamError as error:
+            attempts.append(
+                Attempt(model, status=error.status, error=error.code, latency_ms=(clock.tick() - began) * 1000)
+            )
+            raise
+        usage = Usage.of(answer.get("usage"))
+        cost = model.price.cost(usage) if usage is not None and model.price is not None else None
+        attempts.append(Attempt(model, usage=usage, cost_usd=cost, latency_ms=(clock.tick() - began) * 1000))
+        return answer
+
+    def _note(
+        self,
+        request: Request,
+        plan: Plan,
+        body: dict[str, Any],
+        attempts: list[Attempt],
+        error: EdgewiseError | None,
+        elapsed_ms: float,
+    ) -> Note:
+        last = attempts[-1] if attempts else None
+        return Note(
+            request_id=request_id_of(request),
+            route=request.scope.get(ROUTE, ""),
+            at=self._edge.rooms.clock.now(),
+            tenant=plan.tenant,
+            key_id=plan.principal.key_id,
+            asked_model=body["model"],
+            model=last.model.name if last else "",
+            provider=last.model.provider if last else "",
+            status=error.status if error else 200,
+            error=(error.code or error.type) if error else None,
+            attempts=tuple(attempts),
+            usage=last.usage if last else None,
+            cost_usd=last.cost_usd if last else Decimal(0),
+            latency_ms=elapsed_ms,
+        )
+
+
+def _choice(model: Model, given: Any) -> Choice:
+    """The one call, and the most it can cost: no text has more tokens than bytes."""
+    worst = None
+    if model.price is not None:
+        worst = model.price.cost(Usage(prompt_tokens=_most_tokens(given)))
+    return Choice((Step((model,)),), strategy="simple", reason="named by the client", worst_usd=worst)
+
+
+def _most_tokens(given: Any) -> int:
+    if isinstance(given, str):
+        return len(given.encode())
+    return sum(_most_tokens(item) if isinstance(item, str | list) else 1 for item in given)
+
+
+def in_shape(answer: Mapping[str, Any], body: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """The provider's answer with every key that the description requires, in the encoding that was asked for."""
+    as_text = body.get("encoding_format") == "base64"
+    tokens = (answer.get("usage") or {}).get("prompt_tokens") or 0
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": number, "embedding": _encoded(item["embedding"], as_text=as_text)}
+            for number, item in enumerate(answer["data"])
+        ],
+        "model": answer.get("model") or model.id,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _encoded(vector: str | Sequence[float], *, as_text: bool) -> str | list[float]:
+    if isinstance(vector, str):
+        if as_text:
+            return vector
+        raw = base64.b64decode(vector)
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+    if as_text:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    return [float(number) for number in vector]
+
+
+def of_encoder(encode: Callable[[list[str]], Awaitable[Sequence[Sequence[float]]]], dimensions: int) -> Embed:
+    """An encoder in this process as an `Embed`. Its usage is an estimate, four characters a token."""
+
+    async def embed(body: Mapping[str, Any], model_id: str, _: Deadline) -> dict[str, Any]:
+        given = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        if not all(isinstance(item, str) for item in given):
+            raise InvalidRequest("This model takes text, not tokens.", param="input")
+        if body.get("dimensions") not in (None, dimensions):
+            raise InvalidRequest(f"This model has {dimensions} dimensions.", param="dimensions")
+        vectors = await encode(given)
+        tokens = sum(max(1, len(item) // 4) for item in given)
+        return {
+            "data": [{"embedding": [float(x) for x in vector]} for vector in vectors],
+            "model": model_id,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+
+    return embed
