@@ -156,6 +156,13 @@ class Settings(BaseModel):
         )
 
     @classmethod
+    def of_process(cls, defaults: Mapping[str, str] | None = None) -> Settings:
+        """Read this process's environment, laid over `defaults`."""
+        import os
+
+        return cls.from_env({**(defaults or {}), **os.environ})
+
+    @classmethod
     def names(cls) -> set[str]:
         """Every name in the environment that is a setting."""
         return {FOREIGN.get(name, f"EDGEWISE_{name.upper()}") for name in cls.model_fields}

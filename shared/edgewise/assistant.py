@@ -1,0 +1,80 @@
+"""One object that does it all in this process: cache → route → stream → store.
+
+    from edgewise import Assistant
+
+    async with Assistant() as assistant:
+        print((await assistant.ask("What is the capital of France?")).text)
+        async for text in assistant.stream("And of Peru?"):
+            print(text, end="")
+
+The same corridor as behind the HTTP edge, without HTTP: the request passes `edgewise.flow.serve`, with the settings of
+the environment or those given. It asks as the root key's tenant unless a key is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from edgewise.assemble import House, build
+from edgewise.chat import Answer, CacheAsk, ChatRequest, text_of
+from edgewise.clock import Deadline
+from edgewise.flow import Served, serve
+from edgewise.settings import Settings
+from edgewise.words import Credentials
+
+ROUTE = "/v1/chat/completions"
+IN_PROCESS_KEY = "ew_in_process"
+
+Question = str | Sequence[Mapping[str, Any]]
+"""A user's text, or a whole conversation in OpenAI's shape."""
+
+
+class Assistant:
+    """`settings` None: those of the environment, with a root key made up if there is none (nobody else can call)."""
+
+    def __init__(self, settings: Settings | None = None, *, model: str = "auto", key: str | None = None) -> None:
+        if settings is None:
+            settings = Settings.of_process({"EDGEWISE_ROOT_KEY": IN_PROCESS_KEY})
+        self._house: House = build(settings)
+        self._model = model
+        self._credentials = Credentials(key or settings.root_key, ROUTE)
+        self.last: Served | None = None
+        """What happened to the last question: verdict, choice, attempts, cost."""
+
+    async def __aenter__(self) -> Assistant:
+        await self._house.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._house.background.drain(within_s=5)
+        await self._house.close()
+
+    async def ask(self, question: Question, *, cache: CacheAsk | None = None, **parameters: Any) -> Answer:
+        """The whole answer. `parameters` are OpenAI's (`temperature`, `tools`, …). Raises `EdgewiseError`."""
+        served = await self._serve(question, cache, parameters, stream=False)
+        assert served.answer is not None
+        return served.answer
+
+    async def stream(
+        self, question: Question, *, cache: CacheAsk | None = None, **parameters: Any
+    ) -> AsyncIterator[str]:
+        """The answer's text as it comes. Raises `EdgewiseError`, in the middle too."""
+        served = await self._serve(question, cache, parameters, stream=True)
+        assert served.chunks is not None
+        async for chunk in served.chunks:
+            for choice in chunk["choices"]:
+                if text := text_of(choice["delta"].get("content")):
+                    yield text
+
+    async def _serve(
+        self, question: Question, cache: CacheAsk | None, parameters: dict[str, Any], *, stream: bool
+    ) -> Served:
+        rooms = self._house.rooms
+        messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
+        body = {"model": self._model, "messages": messages, **parameters}
+        routing = body.pop("routing", {})
+        request = ChatRequest(body, stream=stream, cache=cache or CacheAsk(), routing=routing)
+        deadline = Deadline.after(rooms.clock, self._house.settings.deadline_s)
+        self.last = await serve(rooms, self._credentials, request, deadline, rooms.clock.token("req_"))
+        return self.last
