@@ -1,0 +1,93 @@
+"""An answer that was paid for is not asked for, or charged, again."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from edgewise.api.lines import Lines
+from edgewise.chat import Answer, ChatRequest
+from edgewise.clock import FakeClock
+from edgewise.errors import UpstreamUnavailable
+from edgewise.jobs.ports import Ask
+from edgewise.words import Attempt
+from tests import fakes
+from tests.jobs.rig import CHAT, chat_line
+from tests.jobs.stack import impersonate
+
+
+class Kept:
+    """A line's calls, in memory."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, tuple[Answer, list[Attempt]]] = {}
+        self.dies = False
+
+    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None:
+        return self.calls.get(key)
+
+    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None:
+        self.calls[key] = (answer, attempts)
+        if self.dies:
+            raise KeyboardInterrupt
+
+
+def ask(calls: Kept | None, text: str = "hi", url: str = CHAT) -> Ask:
+    body = chat_line("a", text)["body"] if url == CHAT else {"model": "m", "input": text}
+    return Ask("acme", "key_acme", url, body, "req_1", 30.0, calls)
+
+
+async def test_a_second_try_finds_the_answer_and_charges_nothing(clock: FakeClock) -> None:
+    kept, caller, policy = Kept(), fakes.FakeCaller(clock), fakes.FakePolicy()
+    rooms = fakes.rooms(clock=clock, caller=caller, policy=policy, cache=fakes.FakeCache(clock))
+    run = Lines(lambda: rooms, impersonate)
+    first = await run(ask(kept))
+    fresh = fakes.rooms(clock=clock, caller=caller, policy=policy)
+    again = await Lines(lambda: fresh, impersonate)(ask(kept))
+    assert len(caller.calls) == 1
+    assert again.body["choices"] == first.body["choices"]
+    assert first.cost_usd == again.cost_usd == Decimal("0.0012")
+    charged = [attempt.cost_usd for attempts in policy.settled for attempt in attempts]
+    assert charged == [Decimal("0.0012"), Decimal(0)]
+
+
+async def test_a_worker_that_dies_right_after_the_answer_has_kept_it(clock: FakeClock) -> None:
+    kept, caller = Kept(), fakes.FakeCaller(clock)
+    kept.dies = True
+    rooms = fakes.rooms(clock=clock, caller=caller)
+    run = Lines(lambda: rooms, impersonate)
+    try:
+        await run(ask(kept))
+    except KeyboardInterrupt:
+        kept.dies = False
+    assert (await run(ask(kept))).status == 200
+    assert len(caller.calls) == 1
+
+
+async def test_what_the_cache_has_costs_nothing_and_says_so(clock: FakeClock) -> None:
+    rooms = fakes.rooms(clock=clock)
+    run = Lines(lambda: rooms, impersonate)
+    assert not (await run(ask(None))).cached
+    again = await run(ask(None))
+    assert (again.cached, again.cost_usd) == (True, Decimal(0))
+
+
+async def test_refusals_come_back_as_a_status_and_a_body(clock: FakeClock) -> None:
+    rooms = fakes.rooms(clock=clock, script=lambda _: UpstreamUnavailable("Busy.", retry_after_s=7))
+    ran = await Lines(lambda: rooms, impersonate)(ask(None))
+    assert (ran.status, ran.retry_after_s, ran.passing) == (503, 7, True)
+    assert set(ran.body["error"]) == {"message", "type", "param", "code"}
+    wrong = await Lines(lambda: rooms, impersonate)(ask(None, url="/v1/elsewhere"))
+    assert (wrong.status, wrong.passing) == (400, False)
+    ill = await Lines(lambda: rooms, impersonate)(Ask("a", "k", CHAT, {"model": "m", "messages": 3}, "r", 5.0))
+    assert ill.status == 400
+
+
+async def test_a_response_line_is_answered_as_the_route_answers(clock: FakeClock) -> None:
+    def script(request: ChatRequest) -> Answer:
+        return fakes.saying(f"about {request.messages[-1]['content']}")
+
+    rooms = fakes.rooms(clock=clock, script=script)
+    ran = await Lines(lambda: rooms, impersonate)(ask(None, "cats", "/v1/responses"))
+    assert ran.body["object"] == "response"
+    assert ran.body["output"][0]["content"][0]["text"] == "about cats"
+    assert ran.body["status"] == "completed"
