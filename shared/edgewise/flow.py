@@ -11,6 +11,7 @@ cache trouble never fails a request (the cache's port does not raise), and polic
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
@@ -19,6 +20,7 @@ from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest, Chunks, Folding, unfold
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError
+from edgewise.unmask import Unmask
 from edgewise.words import (
     Attempt,
     Caller,
@@ -153,11 +155,32 @@ async def serve(
     except EdgewiseError as error:
         await _finish(rooms, served, credentials.route, error)
         raise
+    _restore(served)
     if served.chunks is None:
         await _finish(rooms, served, credentials.route, None)
     else:
         served.chunks = _watched(rooms, served, served.chunks, credentials.route)
     return served
+
+
+def _restore(served: Served) -> None:
+    """Put back what policy had redacted: the provider and the cache never see it, the client does."""
+    if served.plan is None or not served.plan.masked:
+        return
+    unmask = Unmask(served.plan.masked)
+    if served.answer is not None:
+        served.answer = unmask.answer(served.answer)
+    if served.chunks is not None:
+        served.chunks = _unmasked(unmask, served.chunks)
+
+
+async def _unmasked(
+    unmask: Unmask, chunks: AsyncGenerator[dict[str, Any], None]
+) -> AsyncGenerator[dict[str, Any], None]:
+    async with aclosing(chunks) as pieces:
+        async for piece in pieces:
+            for restored in unmask.chunk(piece):
+                yield restored
 
 
 def _replay(rooms: Rooms, served: Served, hit: Hit) -> None:
@@ -196,23 +219,19 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
             await rooms.cache.give_up(query, miss.lead, None)
             return
         hold = await rooms.policy.reserve(plan, choice)
-    except EdgewiseError as error:
-        await rooms.cache.give_up(query, miss.lead, error)
+    except BaseException as error:
+        await rooms.cache.give_up(query, miss.lead, error if isinstance(error, EdgewiseError) else None)
         raise
     try:
         served.live = live = await rooms.router.carry_out(choice, plan.request, rooms.caller, deadline, served.attempts)
-    except EdgewiseError as error:
+    except BaseException as error:
         await rooms.policy.settle(hold, served.attempts)
-        await rooms.cache.give_up(query, miss.lead, error)
-        if miss.stale is not None and isinstance(error, UpstreamError):
-            served.verdict = stale = Hit(miss.stale, "stale", rooms.clock.now() - miss.stale.created_at, tier="store")
-            _replay(rooms, served, stale)
-            return
-        raise
-    except BaseException:
-        await rooms.policy.settle(hold, served.attempts)
-        await rooms.cache.give_up(query, miss.lead, None)
-        raise
+        await rooms.cache.give_up(query, miss.lead, error if isinstance(error, EdgewiseError) else None)
+        if miss.stale is None or not isinstance(error, UpstreamError):
+            raise
+        served.verdict = stale = Hit(miss.stale, "stale", rooms.clock.now() - miss.stale.created_at, tier="store")
+        _replay(rooms, served, stale)
+        return
     if live.chunks is not None:
         served.chunks = _through(rooms, served, live.chunks, hold, miss.lead)
         return
