@@ -1,0 +1,228 @@
+"""`@cached`: results by arguments, one call at a time for equal arguments, over any tier."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise.cache.dynamodb import DynamoStore
+from edgewise.cache.local import LocalStore
+from edgewise.cache.memoize import cached, memo_of
+from edgewise.cache.port import Store
+from edgewise.clock import FakeClock, SystemClock
+from tests.cache.test_room import Broken
+
+
+def test_a_sync_function_is_called_once_for_equal_arguments(clock: FakeClock) -> None:
+    """However the arguments are spelled, None included as a result."""
+    asked: list[tuple[int, int]] = []
+
+    @cached(clock=clock)
+    def add(a: int, b: int = 2) -> None:
+        asked.append((a, b))
+
+    for _ in range(2):
+        add(1)
+        add(1, 2)
+        add(b=2, a=1)
+    assert asked == [(1, 2)]
+    add(1, 3)
+    assert asked == [(1, 2), (1, 3)]
+    assert (memo_of(add).calls, add.__name__) == (2, "add")
+
+
+async def test_an_async_function_too(clock: FakeClock) -> None:
+    """And it is made again when its time is up, or when it is forgotten."""
+
+    @cached(ttl_s=10, clock=clock)
+    async def double(x: int) -> int:
+        return 2 * x
+
+    assert [await double(2), await double(2)] == [4, 4]
+    await clock.advance(10)
+    assert await double(2) == 4
+    await memo_of(double).forget(2)
+    assert await double(2) == 4
+    assert memo_of(double).calls == 3
+
+
+async def test_equal_calls_at_once_are_one(clock: FakeClock) -> None:
+    """A hundred tasks, one call; a caller that goes away takes nothing with it."""
+    gate = asyncio.Event()
+
+    @cached(clock=clock)
+    async def slow(x: int) -> int:
+        await gate.wait()
+        return x
+
+    first = asyncio.ensure_future(slow(7))
+    others = [asyncio.ensure_future(slow(7)) for _ in range(99)]
+    await asyncio.sleep(0)
+    first.cancel()
+    gate.set()
+    assert set(await asyncio.gather(*others)) == {7}
+    assert memo_of(slow).calls == 1
+
+
+def test_equal_calls_from_threads_are_one(clock: FakeClock) -> None:
+    """Eight threads meet in one call."""
+    gate = threading.Barrier(8)
+    released = threading.Event()
+
+    @cached(clock=clock)
+    def slow(x: int) -> int:
+        released.wait(5)
+        return x
+
+    def ask() -> int:
+        gate.wait()
+        return slow(7)
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask) for _ in range(8)]
+        released.set()
+        assert {each.result() for each in asked} == {7}
+    assert memo_of(slow).calls == 1
+
+
+async def test_exceptions_reach_all_and_are_not_kept(clock: FakeClock) -> None:
+    """Who waits gets the exception; who comes later makes a new call."""
+    failing = True
+
+    @cached(clock=clock)
+    async def moody() -> str:
+        await asyncio.sleep(0)
+        if failing:
+            raise ValueError("not now")
+        return "fine"
+
+    outcomes = await asyncio.gather(moody(), moody(), return_exceptions=True)
+    assert [type(o) for o in outcomes] == [ValueError, ValueError]
+    failing = False
+    assert await moody() == "fine"
+    assert memo_of(moody).calls == 2
+
+    @cached(clock=clock)
+    def grim() -> str:
+        raise ValueError("never")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="never"):
+            grim()
+    assert memo_of(grim).calls == 2
+
+
+@pytest.fixture(params=["local", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "local":
+        return LocalStore(SystemClock())
+    return DynamoStore(request.getfixturevalue("cache_table"), SystemClock())
+
+
+async def test_over_a_store(store: Store) -> None:
+    """Two processes with one store make one call; values are JSON."""
+
+    async def look_up(city: str) -> dict[str, Any]:
+        return {"city": city, "people": 2_100_000}
+
+    one, other = [cached(tier=store, name="look_up")(look_up) for _ in range(2)]
+    assert await one("Paris") == await other("Paris") == {"city": "Paris", "people": 2_100_000}
+    assert (memo_of(one).calls, memo_of(other).calls) == (1, 0)
+
+
+def test_a_sync_function_over_a_store() -> None:
+    """Also from plain code, without a loop in sight."""
+    store = LocalStore(SystemClock())
+
+    def square(x: int) -> int:
+        return x * x
+
+    one, other = [cached(tier=store, name="square")(square) for _ in range(2)]
+    assert [one(3), other(3), memo_of(other).calls] == [9, 9, 0]
+
+
+async def test_trouble_with_the_store_calls_the_function(clock: FakeClock) -> None:
+    """A store that fails keeps nobody from a result, nor does a value that is not JSON."""
+
+    @cached(tier=Broken(clock), clock=clock)
+    async def one() -> int:
+        return 1
+
+    @cached(tier=LocalStore(clock), clock=clock)
+    async def thing() -> object:
+        return object
+
+    assert [await one(), await one(), memo_of(one).calls] == [1, 1, 2]
+    assert [await thing(), await thing(), memo_of(thing).calls] == [object, object, 2]
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.text(max_size=3) | st.binary(max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.tuples(inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@given(one=_VALUES, other=_VALUES)
+def test_keys_are_equal_exactly_for_equal_values_of_equal_types(one: Any, other: Any) -> None:
+    """Nothing is confused: not 1 with True, not a tuple with a list."""
+
+    @cached
+    def f(x: Any) -> None: ...
+
+    memo = memo_of(f)
+    same = memo.key_of((one,), {}) == memo.key_of((other,), {})
+    assert same == (repr(one) == repr(other) or (_typed(one) == _typed(other)))
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ("dict", frozenset((_typed(k), _typed(v)) for k, v in value.items()))
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, tuple(_typed(v) for v in value))
+    return (type(value).__name__, repr(value))
+
+
+def test_what_has_no_value_is_refused_unless_a_key_says_what_counts() -> None:
+    """An object, or `self`, would be another argument each time."""
+
+    @cached
+    def plain(x: object) -> int:
+        return 1
+
+    with pytest.raises(TypeError, match="key="):
+        plain(object())
+
+    class Shop:
+        def __init__(self, town: str) -> None:
+            self.town = town
+
+        @cached(key=lambda self, item: (self.town, item))
+        def price(self, item: str) -> int:
+            return len(self.town) + len(item)
+
+    assert Shop("Rome").price("tea") == Shop("Rome").price("tea") == 7
+    assert memo_of(Shop.price).calls == 1
+
+    @cached
+    def norm(p: Point) -> int:
+        return p.x**2 + p.y**2
+
+    assert [norm(Point(3, 4)), norm(Point(3, 4)), memo_of(norm).calls] == [25, 25, 1]
+    with pytest.raises(TypeError):
+        memo_of(len)
