@@ -1,4 +1,4 @@
-"""A provider on loopback that misbehaves on demand: OpenAI's and Anthropic's wire, byte by byte.
+"""A provider on loopback that misbehaves on demand: OpenAI's, Anthropic's and Bedrock's wire, byte by byte.
 
     async with Upstream() as upstream:                # or the `upstream` fixture; `threaded()` for blocking tests
         upstream.behave(Manner(status=429, headers={"retry-after": "1"}), Manner(cut="mid-chunk"))
@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import pytest
 
+from tests import upstream_converse as converse
 from tests import upstream_wire as wire
 
 Cut = Literal["before-headers", "after-headers", "mid-chunk", "after-content", "before-finish", "before-usage"]
@@ -193,20 +194,19 @@ class _Reply:
         if manner.cut == "before-headers":
             return self._break()
         if manner.body is not None or manner.status != 200:
-            default = wire.error(seen.path, manner.status)
-            return await self._whole(manner.body if manner.body is not None else default)
-        if seen.path.endswith(("/chat/completions", "/messages")):
-            asked = seen.body
-            answer = wire.Spoken.of(seen.path, asked, manner)
-            if asked.get("stream"):
+            body, headers = wire.error(seen.path, manner.status)
+            return await self._whole(manner.body if manner.body is not None else body, headers)
+        if seen.path.endswith(("/chat/completions", "/messages", "/converse", "/converse-stream")):
+            answer = wire.Spoken.of(seen.path, seen.body, manner)
+            if answer.streams or seen.path.endswith("-stream"):
                 return await self._events(answer)
             return await self._whole(json.dumps(answer.whole(), ensure_ascii=False).encode())
         return await self._whole(json.dumps(wire.other(seen.path, seen.body)).encode())
 
-    async def _whole(self, body: bytes) -> bool:
+    async def _whole(self, body: bytes, more: Mapping[str, str] | None = None) -> bool:
         manner = self.manner
-        headers = {"content-type": "application/json", "x-request-id": "req_upstream", **manner.headers}
-        self._head(manner.status, {**headers, "content-length": str(len(body))})
+        headers = {"content-type": "application/json", "x-request-id": "req_upstream", **(more or {})}
+        self._head(manner.status, {**headers, **manner.headers, "content-length": str(len(body))})
         if manner.cut == "after-headers":
             return self._break()
         if manner.cut is not None:
@@ -218,9 +218,8 @@ class _Reply:
 
     async def _events(self, answer: wire.Spoken) -> bool:
         manner = self.manner
-        self._head(
-            200, {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked", **manner.headers}
-        )
+        kind = converse.CONTENT_TYPE if answer.wire == "converse" else "text/event-stream; charset=utf-8"
+        self._head(200, {"content-type": kind, "transfer-encoding": "chunked", **manner.headers})
         await self.writer.drain()
         if manner.cut == "after-headers":
             return self._break(streamed=True)

@@ -1,4 +1,4 @@
-"""What the loopback upstream says: one answer, spoken in OpenAI's or in Anthropic's wire, whole or as events."""
+"""What the loopback upstream says: one answer in OpenAI's, Anthropic's or Bedrock's wire, whole or as events."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from tests import upstream_converse as converse
 
 if TYPE_CHECKING:
     from tests.upstream import Manner
 
 CREATED = 1_700_000_000
+Wire = Literal["openai", "anthropic", "converse"]
+
+
+def wire_of(path: str) -> Wire:
+    """The wire that is spoken at `path`."""
+    if path.endswith(("/converse", "/converse-stream")):
+        return "converse"
+    return "anthropic" if path.endswith("/messages") else "openai"
 
 
 def text_of(content: Any) -> str:
@@ -36,7 +46,7 @@ class Spoken:
 
     asked: Mapping[str, Any]
     manner: Manner
-    is_anthropic: bool
+    wire: Wire
     pieces: tuple[str, ...]
 
     @classmethod
@@ -46,7 +56,11 @@ class Spoken:
             turns = [m for m in asked.get("messages", []) if m.get("role") == "user"]
             text = text_of(turns[-1].get("content")) if turns else "Hello."
         pieces = () if manner.tool else tuple(words(text))
-        return cls(asked, manner, path.endswith("/messages"), pieces)
+        return cls(asked, manner, wire_of(path), pieces)
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.asked.get("stream"))
 
     @property
     def model(self) -> str:
@@ -67,10 +81,12 @@ class Spoken:
             "prompt_tokens_details": {"cached_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": 0},
         }
-        return {**(mine if self.is_anthropic else theirs), **(self.manner.usage or {})}
+        return {**(mine if self.wire == "anthropic" else theirs), **(self.manner.usage or {})}
 
     def whole(self) -> dict[str, Any]:
-        return self._anthropic() if self.is_anthropic else self._openai()
+        if self.wire == "converse":
+            return converse.whole(self)
+        return self._anthropic() if self.wire == "anthropic" else self._openai()
 
     def _openai(self) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self.pieces), "refusal": None}
@@ -108,7 +124,10 @@ class Spoken:
         }
 
     def events(self) -> Iterator[tuple[str, bytes]]:
-        yield from self._anthropic_events() if self.is_anthropic else self._openai_events()
+        if self.wire == "converse":
+            yield from converse.events(self)
+        else:
+            yield from self._anthropic_events() if self.wire == "anthropic" else self._openai_events()
 
     def _event(self, payload: Any, name: str | None = None) -> bytes:
         text = payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=False)
@@ -184,15 +203,17 @@ class Spoken:
         yield "before-usage", event("message_stop")
 
 
-def error(path: str, status: int) -> bytes:
-    """The error object that a provider sends with `status`."""
-    if path.endswith("/messages"):
+def error(path: str, status: int) -> tuple[bytes, dict[str, str]]:
+    """The error object that a provider sends with `status`, and the headers beside it."""
+    if wire_of(path) == "converse":
+        return converse.error(status)
+    if wire_of(path) == "anthropic":
         kinds = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
         kind = kinds.get(status, "overloaded_error" if status == 529 else "api_error")
-        return json.dumps({"type": "error", "error": {"type": kind, "message": f"upstream says {status}"}}).encode()
+        return json.dumps({"type": "error", "error": {"type": kind, "message": f"upstream says {status}"}}).encode(), {}
     kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
     told = {"message": f"upstream says {status}", "type": kind, "param": None, "code": None}
-    return json.dumps({"error": told}).encode()
+    return json.dumps({"error": told}).encode(), {}
 
 
 def other(path: str, asked: Any) -> dict[str, Any]:

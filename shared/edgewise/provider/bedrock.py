@@ -2,8 +2,8 @@
 
 boto3 blocks, so a call lives on a thread: a whole answer for as long as it takes, a stream until it ends, each event
 handed to the loop as it comes. The threads are this adapter's own, because calls that last minutes on the threads of
-the tables would make every look-up wait. A caller that leaves stops a stream at its next event; a whole answer that
-nobody waits for any more still runs to its end on its thread.
+the tables would make every look-up wait. A caller that leaves ends its stream: the socket is shut down under the
+thread that reads it. A whole answer that nobody waits for any more still runs to its end on its thread.
 
 Retries are the caller's, so boto3 makes one attempt. Errors are told by their code.
 """
@@ -11,6 +11,7 @@ Retries are the caller's, so boto3 makes one attempt. Errors are told by their c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,13 +103,13 @@ class Bedrock:
         asked = ask(call)
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        gone = threading.Event()
+        hold = _Hold()
 
         def tell(event: dict[str, Any] | None) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
-        reading = self._submit(partial(self._read, asked, tell, gone))
+        reading = self._submit(partial(self._read, asked, tell, hold))
         said = AnswerStream(
             id=self._clock.token("chatcmpl-"),
             created=int(self._clock.now()),
@@ -132,7 +133,8 @@ class Bedrock:
         except (KeyError, TypeError) as error:
             raise broken("The provider's stream has an event that makes no sense.") from error
         finally:
-            gone.set()
+            if not reading.done():
+                hold.let_go()
             # Its outcome, if it is not known yet, is nobody's any more; asking for it keeps the log quiet.
             reading.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -140,16 +142,17 @@ class Bedrock:
         self,
         asked: dict[str, Any],
         tell: Callable[[dict[str, Any] | None], None],
-        gone: threading.Event,
+        hold: _Hold,
     ) -> None:
         """On a thread: every event of the stream, then None. Raises `UpstreamError`."""
         try:
             stream = self._aws.client(_SERVICE).converse_stream(**asked)["stream"]
             try:
+                hold.on(stream)
                 for event in stream:
-                    if gone.is_set():
-                        return
                     tell(event)
+                    if hold.gone.is_set():
+                        return
             finally:
                 stream.close()
         except Exception as error:
@@ -185,3 +188,28 @@ class Bedrock:
                 return broken("The provider's answer broke off.")
             case _:
                 raise error
+
+
+class _Hold:
+    """What a caller has on the thread that reads its stream: the means to end it, from another thread."""
+
+    def __init__(self) -> None:
+        self.gone = threading.Event()
+        self._stream: Any = None
+
+    def on(self, stream: Any) -> None:
+        """Hold `stream`; it is ended at once if the caller has left already."""
+        self._stream = stream
+        if self.gone.is_set():
+            self._shut()
+
+    def let_go(self) -> None:
+        self.gone.set()
+        self._shut()
+
+    def _shut(self) -> None:
+        # boto3 offers no way to wake a reader; closing the stream would wait for it. Without this method (urllib3
+        # before 2.3) the thread leaves at its next event.
+        raw: Any = getattr(self._stream, "_raw_stream", None)
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            raw.shutdown()
