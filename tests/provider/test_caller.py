@@ -258,7 +258,7 @@ async def test_an_unknown_provider_is_no_model(clock: FakeClock) -> None:
 
 async def test_where_a_call_goes_is_never_the_clients_to_say(clock: FakeClock) -> None:
     fake = Fake(clock)
-    foreign: dict[str, Any] = {name: "http://evil.example" for name in sorted(NEVER_FORWARDED)}
+    foreign: dict[str, Any] = dict.fromkeys(sorted(NEVER_FORWARDED), "http://evil.example")
     await made(clock, fake, False, **foreign, future_field=1)
     assert fake.calls[0].body == {"model": "auto", "messages": [], "future_field": 1}
 
