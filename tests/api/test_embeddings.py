@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from edgewise.api.app import app
-from edgewise.api.edge import Edge
-from edgewise.api.embeddings import of_encoder, routes
+from edgewise.api.embeddings import of_encoder
 from edgewise.clock import Deadline
 from edgewise.errors import UpstreamUnavailable
 from edgewise.flow import Rooms
@@ -42,8 +41,7 @@ async def encode(texts: list[str]) -> list[list[float]]:
 
 def client(house: Rooms) -> Client:
     known = {"embed-1": three, "down": down, "local": of_encoder(encode, 2)}
-    edge = Edge(Settings(), house)
-    return Client(app(house, Settings(), routes(edge, lambda name: (MODEL, known[name]) if name in known else None)))
+    return Client(app(house, Settings(), embedders=lambda name: (MODEL, known[name]) if name in known else None))
 
 
 async def ask(given: Any, house: Rooms | None = None, **rest: Any) -> Any:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from edgewise.api.app import app
-from edgewise.api.edge import Edge
-from edgewise.api.responses import Kept, routes
+from edgewise.api.responses import Kept
 from edgewise.api.responses_ask import chat_body, check, messages_of
 from edgewise.chat import Answer
 from edgewise.errors import InvalidRequest, RateLimited, UpstreamDied
@@ -37,7 +36,7 @@ class Shelf:
 
 
 def client(house: Rooms, shelf: Shelf | None = None) -> Client:
-    return Client(app(house, Settings(), routes(Edge(Settings(), house), store=shelf)))
+    return Client(app(house, Settings(), kept=shelf))
 
 
 async def ask(house: Rooms, shelf: Shelf | None = None, **body: Any) -> Any:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgewise.api import models, openapi
+from edgewise.api import embeddings, models, openapi, responses
 from edgewise.api.chat import Chat
 from edgewise.api.door import ROUTE
 from edgewise.api.edge import Edge
@@ -34,6 +34,10 @@ Ready = Callable[[], Awaitable[dict[str, bool]]]
 """Which of the parts behind the gateway answer."""
 
 
+def _none(_: str) -> None:
+    return None
+
+
 def app(
     rooms: Rooms | OpenRooms,
     settings: Settings,
@@ -42,6 +46,9 @@ def app(
     listing: models.Listing = tuple,
     ready: Ready | None = None,
     clock: Clock | None = None,
+    kept: responses.Store | None = None,
+    background: responses.TakeOver | None = None,
+    embedders: embeddings.Find = _none,
 ) -> FastAPI:
     """The gateway as an ASGI app.
 
@@ -49,6 +56,9 @@ def app(
     extra_routes  of other parts of the edge; each is mounted with and without `/v1`
     listing       the models to show at `/v1/models`
     ready         what `/readyz` asks
+    kept          where responses are kept; without it none can be gone on with
+    background    takes over responses that are asked for in the background; without it they are refused
+    embedders     what embeds, by the name that a client asks for
     """
     edge = Edge(settings, rooms if isinstance(rooms, Rooms) else None)
     edge_clock = clock or (rooms.clock if isinstance(rooms, Rooms) else SystemClock())
@@ -71,6 +81,8 @@ def app(
         application.state.background = edge.opened.background
     for route in [
         Route("/chat/completions", Chat(edge), methods=["POST"]),
+        *responses.routes(edge, store=kept, background=background),
+        *embeddings.routes(edge, embedders),
         *models.routes(edge, listing),
         *_own(edge, ready),
         *extra_routes,
