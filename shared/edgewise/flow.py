@@ -11,7 +11,6 @@ cache trouble never fails a request (the cache's port does not raise), and polic
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
@@ -174,13 +173,13 @@ def _restore(served: Served) -> None:
         served.chunks = _unmasked(unmask, served.chunks)
 
 
-async def _unmasked(
-    unmask: Unmask, chunks: AsyncGenerator[dict[str, Any], None]
-) -> AsyncGenerator[dict[str, Any], None]:
-    async with aclosing(chunks) as pieces:
-        async for piece in pieces:
+async def _unmasked(unmask: Unmask, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    try:
+        async for piece in chunks:
             for restored in unmask.chunk(piece):
                 yield restored
+    finally:
+        await _close(chunks)
 
 
 def _replay(rooms: Rooms, served: Served, hit: Hit) -> None:

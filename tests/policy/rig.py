@@ -10,6 +10,7 @@ from edgewise.chat import ChatRequest
 from edgewise.clock import FakeClock
 from edgewise.policy.bans import Bouncer, MemoryBans
 from edgewise.policy.budgets import Ledger
+from edgewise.policy.guards.guard import Guard
 from edgewise.policy.keys import KeyRing, KeyRow, MemoryKeys, TenantRow
 from edgewise.policy.limits import Limiter, MemoryMinutes
 from edgewise.policy.room import Desk, PolicyRoom
@@ -54,7 +55,7 @@ class Rig:
         self.room = PolicyRoom(
             self.clock,
             FixedVault(SECRETS),
-            Desk(self.ring, self.ledger, Limiter(MemoryMinutes(), tills, self.clock), self.bouncer),
+            Desk(self.ring, self.ledger, Limiter(MemoryMinutes(), tills, self.clock), self.bouncer, Guard()),
             signal=self.signal,
         )
         self._number = 0

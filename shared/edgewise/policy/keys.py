@@ -133,7 +133,11 @@ def known_of(row: KeyRow, tenant: TenantRow | None) -> Known:
         key_id=row.id,
         name=row.name,
         scopes=row.terms.scopes,
-        settings={"terms": row.terms, "tenant_budgets": tenant.budgets if tenant else ()},
+        settings={
+            "terms": row.terms,
+            "models": row.terms.models,
+            "tenant_budgets": tenant.budgets if tenant else (),
+        },
     )
     return Known(principal, row.terms, tenant.budgets if tenant else ())
 

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from edgewise.aws import Aws
 from edgewise.background import Background
 from edgewise.chat import ChatRequest
 from edgewise.clock import Clock
-from edgewise.errors import NotAllowed, NotAuthenticated, Unavailable
+from edgewise.errors import InvalidRequest, NotAllowed, NotAuthenticated, Unavailable
 from edgewise.policy.bans import Bouncer, MemoryBans
 from edgewise.policy.budgets import Hold, Ledger, Line, lines_of
+from edgewise.policy.compress import compress
+from edgewise.policy.guards.bedrock import BedrockJudge
+from edgewise.policy.guards.guard import Guard
 from edgewise.policy.keys import KeyRing, KeyStore, MemoryKeys
 from edgewise.policy.limits import Limiter, MemoryMinutes, Ticket, asked_tokens, used_tokens
 from edgewise.policy.root import FixedVault, NoRootKey, Secrets, Vault
@@ -30,7 +34,7 @@ from edgewise.words import Attempt, CachePolicy, Choice, Credentials, Plan, Prin
 if TYPE_CHECKING:
     from edgewise.policy.bans import BanStore
     from edgewise.policy.limits import Minutes
-    from edgewise.policy.terms import Terms
+    from edgewise.policy.terms import Guards, Terms
 
 ROOT = Principal(tenant="root", key_id="root", name="root", is_root=True)
 ANYONE = Principal(tenant="root", key_id="open", name="anyone on this machine", is_root=True)
@@ -57,6 +61,7 @@ class Desk:
     ledger: Ledger
     limiter: Limiter
     bouncer: Bouncer
+    guard: Guard
 
 
 class PolicyRoom:
@@ -68,13 +73,13 @@ class PolicyRoom:
         vault: Vault | None,
         desk: Desk,
         *,
-        cache: CachePolicy | None = None,
+        cache_policy: CachePolicy | None = None,
         signal: Signal | None = None,
     ) -> None:
         self.desk = desk
         self.vault = vault
         self._clock = clock
-        self._cache = cache or CachePolicy()
+        self._cache = cache_policy or CachePolicy()
         self._signal = signal or _silent
 
     async def identify(self, credentials: Credentials) -> Principal:
@@ -112,25 +117,42 @@ class PolicyRoom:
             raise NotAuthenticated("The API key that this work was submitted with is no longer valid.")
         return found.principal
 
-    async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:  # noqa: ARG002
+    async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:
         """What the caller may do with this request. Raises what the guards and limits say."""
         terms: Terms | None = principal.settings.get("terms")
-        cache = _cache_of(self._cache, terms, request)
+        cached = _cache_of(self._cache, terms, request)
+        try:
+            checked = await self.desk.guard.check(request, terms.guards if terms is not None else _usual_guards())
+        except InvalidRequest:
+            self._strike(principal, credentials)
+            raise
+        request = checked.request
         if terms is None:
-            return Plan(principal, request, cache=cache)
+            return Plan(principal, request, cache=cached, flags=checked.flags)
+        request, saved = compress(request, terms.compress) if terms.compress is not None else (request, 0)
         lines = lines_of(principal, self._clock.now())
         soft = await self.desk.ledger.is_soft(lines) if lines else False
         ticket = await self._admit(principal, terms, request)
         return Plan(
             principal,
             request,
-            cache=cache,
+            cache=cached,
             models=terms.models,
             routing=terms.routing,
             prefer_cheap=soft,
-            headers=ticket.headers if ticket else {},
+            flags=checked.flags,
+            masked=checked.masked,
+            headers=_headers(ticket, saved),
             context={"lines": lines, "ticket": ticket},
         )
+
+    def _strike(self, principal: Principal, credentials: Credentials) -> None:
+        """A guard refused: repeated, that is an attack from this key and from this address."""
+        if principal.is_root:
+            return
+        self.desk.bouncer.strike(f"key:{principal.key_id}", "refused by the guards")
+        if credentials.address:
+            self.desk.bouncer.strike(f"address:{credentials.address}", "refused by the guards")
 
     async def _admit(self, principal: Principal, terms: Terms, request: ChatRequest) -> Ticket | None:
         limits = terms.limits
@@ -164,6 +186,21 @@ class PolicyRoom:
                 await self.desk.limiter.leave(ticket)
             except Unavailable:
                 self._signal("SettleFailed", 1)
+
+
+@cache
+def _usual_guards() -> Guards:
+    """What holds for the root key: nothing is capped, attacks are noticed."""
+    from edgewise.policy.terms import Guards
+
+    return Guards()
+
+
+def _headers(ticket: Ticket | None, saved_tokens: int) -> dict[str, str]:
+    headers = dict(ticket.headers) if ticket else {}
+    if saved_tokens:
+        headers["x-edgewise-compressed-tokens"] = str(saved_tokens)
+    return headers
 
 
 def _cache_of(own: CachePolicy, terms: Terms | None, request: ChatRequest) -> CachePolicy:
@@ -228,7 +265,7 @@ def open_policy(
         clock,
         _vault_of(settings, clock, aws, loopback),
         _desk_of(settings, clock, aws, background or Background(), signal or _silent),
-        cache=CachePolicy(mode=settings.cache_mode, ttl_s=settings.cache_ttl_s),
+        cache_policy=CachePolicy(mode=settings.cache_mode, ttl_s=settings.cache_ttl_s),
         signal=signal,
     )
 
@@ -266,6 +303,7 @@ def _desk_of(settings: Settings, clock: Clock, aws: Aws, background: Background,
         Ledger(tills, clock, signal, lease_s=lease_s),
         Limiter(minutes, tills, clock, lease_s=lease_s),
         Bouncer(bans, clock, background.spawn, signal, limit=settings.ban_strikes),
+        Guard(BedrockJudge(aws)),
     )
 
 

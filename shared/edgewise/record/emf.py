@@ -68,6 +68,7 @@ UNITS: dict[str, str] = {
     "Concurrency": "Count",
     "BatchLinesDone": "Count",
     "BatchLinesFailed": "Count",
+    "BackgroundFailed": "Count",
 }
 """Every metric of the product with its CloudWatch unit. The dashboard shows each; a test holds it to that."""
 

@@ -1,0 +1,1 @@
+"""Guards: what a request may carry. Each is a rule of its own; `edgewise.policy.guards.guard` walks through them."""

@@ -1,0 +1,141 @@
+"""The walk through the guards: one request in, the request that may go on out, with what was noticed.
+
+Caps first (they bound the work of what follows), then schemas, URLs, injection and personal data, then Bedrock's
+guardrail if the key names one. A guard that refuses says which part and why, never what it would have let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgewise.chat import ChatRequest, text_of
+from edgewise.errors import ContentRefused, InvalidRequest
+from edgewise.policy.guards.schemas import check_schemas
+from edgewise.policy.guards.urls import check_url
+from edgewise.policy.limits import tokens_of
+
+if TYPE_CHECKING:
+    from edgewise.policy.terms import Guards
+
+MASKED = "redacted"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What goes on: the request, what was noticed, and what must be put back into the answer."""
+
+    request: ChatRequest
+    flags: tuple[str, ...] = ()
+    masked: Mapping[str, str] = field(default_factory=dict)
+
+
+class Judge(Protocol):
+    """A service that judges text: the kinds of trouble that it found, none for none. Raises `Unavailable`."""
+
+    async def judge(self, guardrail: str, text: str) -> tuple[str, ...]: ...
+
+
+class Guard:
+    """`judge` is Bedrock's guardrail; a key that names one is refused where there is none."""
+
+    def __init__(self, judge: Judge | None = None) -> None:
+        self._judge = judge
+
+    async def check(self, request: ChatRequest, guards: Guards) -> Checked:
+        """Raises InvalidRequest, ContentRefused, Unavailable."""
+        _check_caps(request, guards)
+        body = request.body
+        if "tools" in body or "response_format" in body or "functions" in body:
+            check_schemas(body)
+        _check_images(request, guards)
+        flags: list[str] = []
+        if guards.injection != "off":
+            flags += _injection(request, guards)
+        masked: Mapping[str, str] = {}
+        if guards.pii != "off":
+            request, found, masked = _pii(request, guards)
+            flags += found
+        if guards.bedrock_guardrail is not None:
+            flags += await self._judged(request, guards.bedrock_guardrail)
+        return Checked(request, tuple(flags), masked)
+
+    async def _judged(self, request: ChatRequest, guardrail: str) -> list[str]:
+        if self._judge is None:
+            raise InvalidRequest("This key asks for a guardrail, and this gateway has none.", code="no_guardrail")
+        text = next((text_of(m.get("content")) for m in reversed(request.messages) if m.get("role") == "user"), "")
+        kinds = await self._judge.judge(guardrail, text) if text else ()
+        if kinds:
+            raise ContentRefused(f"The guardrail of this key refused the request: {', '.join(kinds)}.")
+        return []
+
+
+def _check_caps(request: ChatRequest, guards: Guards) -> None:
+    most = guards.max_messages
+    if most is not None and len(request.messages) > most:
+        raise InvalidRequest(f"This key may send {most} messages at most.", param="messages")
+    if guards.max_choices is not None and request.choices > guards.max_choices:
+        raise InvalidRequest(f"This key may ask for {guards.max_choices} choices at most.", param="n")
+    most = guards.max_output_tokens
+    if most is not None and (request.output_limit is None or request.output_limit > most):
+        raise InvalidRequest(
+            f"This key must set `max_completion_tokens`, to {most} at most.", param="max_completion_tokens"
+        )
+    if guards.max_input_tokens is not None and tokens_of(request) > guards.max_input_tokens:
+        raise InvalidRequest(
+            f"This key may send about {guards.max_input_tokens} tokens at most.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+
+
+def _check_images(request: ChatRequest, guards: Guards) -> None:
+    """Image URLs are data, or public https where the key allows it: a provider fetches what we pass on."""
+    for number, message in enumerate(request.messages):
+        content = message.get("content")
+        if not isinstance(content, list):
+            continue
+        for place, part in enumerate(content):
+            image = part.get("image_url") if isinstance(part, Mapping) else None
+            url = image.get("url") if isinstance(image, Mapping) else image
+            if not isinstance(url, str) or url[:5].lower() == "data:":
+                continue
+            param = f"messages[{number}].content[{place}].image_url"
+            if guards.image_urls == "data":
+                raise InvalidRequest(
+                    "This key may send images as data: URLs only.", param=param, code="url_not_allowed"
+                )
+            check_url(url, param=param)
+
+
+def _texts(request: ChatRequest) -> Iterator[str]:
+    """What did not come from the operator: user and tool turns."""
+    for message in request.messages:
+        if message.get("role") in ("user", "tool", "function"):
+            content = message.get("content")
+            yield content if isinstance(content, str) else text_of(content)
+
+
+def _injection(request: ChatRequest, guards: Guards) -> list[str]:
+    from edgewise.policy.guards.injection import is_suspect
+
+    if not is_suspect(_texts(request)):
+        return []
+    if guards.injection == "refuse":
+        raise ContentRefused("The request looks like an attempt to overrule its instructions.", param="messages")
+    return ["injection"]
+
+
+def _pii(request: ChatRequest, guards: Guards) -> tuple[ChatRequest, list[str], Mapping[str, str]]:
+    from edgewise.policy.guards.mask import Mask
+
+    mask = Mask("\n".join(text_of(message.get("content")) for message in request.messages), guards.pii_kinds)
+    messages = [mask.message(message) for message in request.messages]
+    flags = [f"pii:{kind}" for kind in sorted(mask.found)]
+    if not flags or guards.pii == "flag":
+        return request, flags, {}
+    if guards.pii == "refuse":
+        raise ContentRefused(f"The request holds personal data: {', '.join(sorted(mask.found))}.", param="messages")
+    body: dict[str, Any] = {**request.body, "messages": messages}
+    return replace(request, body=body), [*flags, MASKED], dict(mask.masked)

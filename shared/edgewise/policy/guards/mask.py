@@ -1,0 +1,64 @@
+"""Redaction that can be undone: personal data becomes placeholders before the model sees it.
+
+`[EMAIL_1]` stands for the first e-mail address of the request, and for the same address wherever it comes again.
+The numbering depends on the request alone, so two requests that differ only in whose data they carry look the same to
+the model and to the cache; each gets its own data back (`edgewise.unmask`). A request that already has text of that
+shape gets placeholders with another bracket, so that nothing is restored that was never hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgewise.policy.guards.pii import Finding, find
+
+Find = Any
+
+
+@dataclass(slots=True)
+class Mask:
+    """Placeholders of one request. `taken` is all its text, in which no placeholder may already be."""
+
+    taken: str
+    kinds: tuple[str, ...] = ()
+    masked: dict[str, str] = field(default_factory=dict)
+    found: set[str] = field(default_factory=set)
+    _marks: dict[tuple[str, str], str] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    def text(self, text: str) -> str:
+        """`text` with its findings replaced."""
+        pieces, at = [], 0
+        for finding in find(text, self.kinds):
+            pieces += [text[at : finding.start], self._mark(finding, text[finding.start : finding.end])]
+            at = finding.end
+        return text if at == 0 else "".join([*pieces, text[at:]])
+
+    def _mark(self, finding: Finding, original: str) -> str:
+        self.found.add(finding.kind)
+        mark = self._marks.get((finding.kind, original))
+        if mark is None:
+            number = self._counts[finding.kind] = self._counts.get(finding.kind, 0) + 1
+            mark = f"[{finding.kind.upper()}_{number}]"
+            while mark in self.taken:
+                mark = f"[{mark}]"
+            self._marks[finding.kind, original] = mark
+            self.masked[mark] = original
+        return mark
+
+    def message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A message with the text of its content replaced; the same object when nothing was found."""
+        content = message.get("content")
+        changed: Any = content
+        if isinstance(content, str):
+            changed = self.text(content)
+        elif isinstance(content, list):
+            changed = [self._part(part) for part in content]
+        return message if changed == content else {**message, "content": changed}
+
+    def _part(self, part: Any) -> Any:
+        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            return {**part, "text": self.text(part["text"])}
+        return part
