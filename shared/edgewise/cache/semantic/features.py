@@ -13,6 +13,7 @@ import math
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from edgewise.cache.semantic.hanzi import is_chinese, opposed_chinese
 from edgewise.cache.semantic.reading import Reading, Unit
 from edgewise.cache.semantic.words import English, english
 
@@ -88,7 +89,7 @@ def compare(a: Reading, b: Reading, cos: float, second: float | None) -> dict[st
     replaced, near, sibling = _replaced(there, back, lexicon)
     clash = bool(a.answers) and bool(b.answers) and not a.answers & b.answers
     one_sided = bool(a.answers) != bool(b.answers)
-    opposite = float(opposed(a, b, lexicon))
+    opposite = float(opposed_chinese(a, b) if is_chinese(a.text) else opposed(a, b, lexicon))
     swap, extra = _classes(a, b)
     number_swap, number_extra = _numbers(a.numbers, b.numbers)
     name_swap, name_extra = _sets(

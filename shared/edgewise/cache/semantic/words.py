@@ -93,7 +93,7 @@ class English:
             phrases=_phrases(),
             opposites=opposites("opposites_en.txt"),
             poles=_poles("poles_en.txt"),
-            members=_members("closed_en.txt"),
+            members=members_of("closed_en.txt"),
             answers=_answers("answers_en.txt"),
             number_words=numbers,
             units=units,
@@ -223,7 +223,7 @@ def opposites(name: str) -> dict[str, frozenset[str]]:
     return {word: frozenset(others) for word, others in found.items()}
 
 
-def _members(name: str) -> dict[str, tuple[tuple[str, str], ...]]:
+def members_of(name: str) -> dict[str, tuple[tuple[str, str], ...]]:
     """A trailing `_` in the file marks a word that is too common in another sense to count; it is left out."""
     found: dict[str, list[tuple[str, str]]] = {}
     for line in lines(name):
