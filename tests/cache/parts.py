@@ -36,9 +36,9 @@ def query_of(
     nearness: Nearness = "exact",
     volatility: Volatility = "static",
 ) -> Query:
-    of = "~" if shared else tenant
+    of = f"shared:{namespace}" if shared else tenant
     return Query(
-        tenant=tenant,
+        tenant=of,
         namespace=namespace,
         target="scripted/small",
         key=key_of(text, of, namespace),

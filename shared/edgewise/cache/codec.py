@@ -40,7 +40,6 @@ def fields_of(kept: Kept) -> dict[str, Any]:
         "text": entry.text,
         "principals": entry.principals,
         "status": entry.status,
-        "request": kept.request,
     }
 
 
@@ -68,7 +67,6 @@ def kept_of(fields: Any) -> Kept:
             ),
             namespace=str(fields["namespace"]),
             gen=int(fields["gen"]),
-            request=fields["request"],
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise StoreError(f"entry that cannot be read: {type(error).__name__}") from error

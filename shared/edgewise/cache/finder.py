@@ -15,7 +15,7 @@ from typing import Literal
 from edgewise.cache.freshness import standing
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
-from edgewise.cache.port import Kept, Meaning, Store, StoreError, scope_of
+from edgewise.cache.port import Kept, Meaning, Store, StoreError
 from edgewise.cache.purge import RELOAD_S, Rule, Rules
 from edgewise.clock import Clock
 from edgewise.words import Hit, Miss, Plan, Query, Verdict
@@ -23,20 +23,25 @@ from edgewise.words import Hit, Miss, Plan, Query, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One lookup. `shared` is whether the scope is shared between tenants."""
+    """One lookup."""
 
     query: Query
     plan: Plan
-    scope: str
 
-    @classmethod
-    def of(cls, query: Query, plan: Plan) -> Asked:
-        return cls(query, plan, scope_of(query.tenant, query.namespace, plan.cache.shared))
+    @property
+    def scope(self) -> str:
+        """Whose entries may be seen."""
+        return self.query.tenant
+
+    @property
+    def shared(self) -> bool:
+        """The scope is a namespace that several tenants share, not the caller's own."""
+        return self.query.tenant != self.plan.tenant
 
     @property
     def lead_scope(self) -> str:
         """Who may share one call: never two tenants, since what is shared between tenants needs a quorum."""
-        return f"{self.scope}|{self.plan.tenant}" if self.plan.cache.shared else self.scope
+        return f"{self.scope}|{self.plan.tenant}" if self.shared else self.scope
 
     @property
     def by_meaning(self) -> bool:
@@ -124,7 +129,7 @@ class Finder:
             return Miss("purged")
         entry, plan = kept.entry, asked.plan
         evidence = {}
-        if plan.cache.shared and plan.tenant not in entry.principals:
+        if asked.shared and plan.tenant not in entry.principals:
             if len(entry.principals) < self._options.quorum:
                 return Miss("quorum")
             evidence = {"foreign": True}

@@ -70,7 +70,7 @@ class Keeper:
         return word
 
     async def _offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
-        asked = Asked.of(query, plan)
+        asked = Asked(query, plan)
         word = refusal(answer, query, plan, self._options.admission)
         ttl_s = lifetime_s(
             plan.request.cache, plan.cache, query.volatility, self._options.lifetimes, self._clock.uniform()
@@ -105,10 +105,9 @@ class Keeper:
             latency_ms=attempt.latency_ms,
             tags=plan.request.cache.tags,
             text=asked.query.text,
-            principals=(plan.tenant,) if plan.cache.shared else (),
+            principals=(plan.tenant,) if asked.shared else (),
         )
-        request = dict(plan.request.body) if self._options.keep_requests else None
-        return Kept(entry, asked.query.namespace, lead.gen if lead else 0, request)
+        return Kept(entry, asked.query.namespace, lead.gen if lead else 0)
 
     async def _settle(self, asked: Asked, kept: Kept, lead: Lead | None, word: str) -> None:
         """Store what is kept, then tell those who wait elsewhere. What fails is counted."""
@@ -136,7 +135,7 @@ class Keeper:
 
     async def _with_principals(self, asked: Asked, kept: Kept) -> Kept:
         """Who has asked so far, for a shared namespace's quorum."""
-        if not asked.plan.cache.shared:
+        if not asked.shared:
             return kept
         old = await self._store.get(asked.scope, kept.entry.key, strong=True)
         known = old.entry.principals if old else ()
@@ -170,7 +169,7 @@ class Keeper:
             expires_at=now + life_s,
             model="",
             provider="",
-            principals=(lead.asked.plan.tenant,) if lead.asked.plan.cache.shared else (),
+            principals=(lead.asked.plan.tenant,) if lead.asked.shared else (),
             status=error.status,
         )
         kept = Kept(entry, query.namespace, lead.gen)

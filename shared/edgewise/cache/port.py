@@ -2,30 +2,20 @@
 
 Rules that every implementation obeys: an entry is never returned once `expires_at` has come, whatever the storage
 still holds; a scope never sees another scope's entries; trouble is raised as `StoreError` and becomes a miss in
-`edgewise.cache.room`. A scope is a tenant, or a namespace that several tenants share (see `scope_of`).
+`edgewise.cache.room`. A scope is `Query.tenant`: a tenant, or a namespace that several tenants share.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgewise.words import Entry, Hit, Plan, Query
-
-SHARED_SCOPE = "~"
-"""What a shared namespace's scope begins with. No tenant's scope can: `scope_of` escapes it."""
 
 
 class StoreError(Exception):
     """The store did not answer, or not in a way that can be used."""
-
-
-def scope_of(tenant: str, namespace: str, shared: bool) -> str:
-    """Whose entries a request may see: the tenant's own, or those of a namespace shared between tenants."""
-    if shared:
-        return SHARED_SCOPE + namespace
-    return tenant if not tenant.startswith((SHARED_SCOPE, "\\")) else "\\" + tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +24,11 @@ class Kept:
 
     gen        the fence: a put with a lower generation than the stored one is dropped; 0 for no lease
     namespace  for listing and purging
-    request    the forwarded body, when the operator keeps requests (for warming); None otherwise
     """
 
     entry: Entry
     namespace: str = "default"
     gen: int = 0
-    request: Mapping[str, Any] | None = None
 
 
 class Store(Protocol):

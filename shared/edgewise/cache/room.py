@@ -81,7 +81,7 @@ class CacheRoom:
         bypass = _bypass(query, plan)
         if bypass:
             return Miss(bypass)
-        asked = Asked.of(query, plan)
+        asked = Asked(query, plan)
         verdict = await self._finder.near(asked)
         if isinstance(verdict, Hit):
             return verdict if verdict.kind != "stale" else await self._renewing(asked, verdict)
