@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from edgewise.api.embeddings import Embed, Find
     from edgewise.cache.room import CacheRoom
     from edgewise.provider.port import Provider
 
@@ -186,10 +187,29 @@ def gateway(settings: Settings, clock: Clock | None = None) -> FastAPI:
         finally:
             await house.close()
 
-    application = app(rooms, settings, page.routes(), listing=lambda: house.models, clock=house.clock)
+    application = app(
+        rooms, settings, page.routes(), listing=lambda: house.models, clock=house.clock, embedders=_embedders(house)
+    )
     application.state.background = house.background
     application.state.renew = house.renew
     return application
+
+
+def _embedders(house: House) -> Find:
+    """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
+
+    def find(name: str) -> tuple[Model, Embed] | None:
+        first, _, rest = name.partition("/")
+        named = rest != "" and first in house.providers
+        for provider in [house.providers[first]] if named else house.providers.values():
+            embed: Embed | None = getattr(provider, "embed", None)
+            if embed is not None:
+                model_id = rest if named else name
+                known = (m for m in house.models if m.provider == provider.name and m.id == model_id)
+                return next(known, Model(provider.name, model_id)), embed
+        return None
+
+    return find
 
 
 def worker(settings: Settings) -> Any:
