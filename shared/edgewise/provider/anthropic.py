@@ -41,15 +41,16 @@ class Anthropic:
         asked = orjson.dumps(ask(call, stream=True))
         response = await self._http.begin(self._url, self._headers, asked, call.deadline)
         said = AnswerStream(id=self._clock.token("chatcmpl-"), created=int(self._clock.now()), model=call.model.id)
-        source = events(response)
+        source = events(response, self._http.options.idle_s)
         try:
-            async for _, data in source:
-                try:
-                    pieces = list(said.chunks(orjson.loads(data)))
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise broken("The provider's stream has an event that makes no sense.") from error
-                for piece in pieces:
-                    yield piece
+            async for found in source:
+                for _, data in found:
+                    try:
+                        pieces = list(said.chunks(orjson.loads(data)))
+                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                        raise broken("The provider's stream has an event that makes no sense.") from error
+                    for piece in pieces:
+                        yield piece
                 if said.whole:
                     break
             if not said.whole:

@@ -20,7 +20,7 @@ import orjson
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from edgewise.provider.refusal import BROKEN, refused, retry_after_s
-from edgewise.provider.sse import EventParser, EventTooLong
+from edgewise.provider.sse import Event, EventParser, EventTooLong
 
 if TYPE_CHECKING:
     import aiohttp
@@ -32,14 +32,13 @@ _PAUSE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """Times in seconds. `idle_s` is the longest silence on an open answer; a reasoning model may think for minutes
-    before its first byte. `connections` are per server."""
+    """Times in seconds. `idle_s` is the longest silence within a stream; before it begins only the deadline counts,
+    as a reasoning model may think for minutes. `connections` are per server, 0 for any number."""
 
     connect_s: float = 5.0
     idle_s: float = 300.0
     keepalive_s: float = 50.0
     connections: int = 0
-    max_answer_bytes: int = 64_000_000
 
 
 class Http:
@@ -105,9 +104,7 @@ class Http:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=left_s, sock_connect=min(options.connect_s, left_s), sock_read=min(options.idle_s, left_s)
-                ),
+                timeout=aiohttp.ClientTimeout(total=left_s, sock_connect=min(options.connect_s, left_s)),
             )
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamUnavailable("The provider cannot be reached.") from error
@@ -171,23 +168,46 @@ class Http:
         return told
 
 
-async def events(response: aiohttp.ClientResponse) -> AsyncGenerator[tuple[bytes, bytes], None]:
-    """The server-sent events of an answer, as `(name, data)`. Raises `UpstreamError`, not knowing whether anything
-    was handed on (see `mid_stream`)."""
+async def events(response: aiohttp.ClientResponse, idle_s: float) -> AsyncGenerator[list[Event], None]:
+    """The server-sent events of an answer, those of each read together. Raises `UpstreamError`, also after a
+    silence of `idle_s` to twice that."""
     import aiohttp
 
     parser = EventParser()
-    read = response.content.readany
+    content = response.content
+    watch = _Watch(content, idle_s)
     try:
-        while piece := await read():
-            for event in parser.feed(piece):
-                yield event
+        while piece := await content.readany():
+            watch.reads += 1
+            if found := parser.feed(piece):
+                yield found
     except TimeoutError as error:
         raise UpstreamTimeout("The provider fell silent.") from error
     except (aiohttp.ClientError, OSError) as error:
         raise broken("The provider's stream broke off.") from error
     except EventTooLong as error:
         raise broken("The provider's stream has an event that is too long.") from error
+    finally:
+        watch.timer.cancel()
+
+
+class _Watch:
+    """Ends a stream that is silent for too long. It looks only now and then: a timer for every read would cost as
+    much as the read."""
+
+    __slots__ = ("_content", "_idle_s", "_seen", "reads", "timer")
+
+    def __init__(self, content: aiohttp.StreamReader, idle_s: float) -> None:
+        self._content, self._idle_s = content, idle_s
+        self.reads = self._seen = 0
+        self.timer = asyncio.get_running_loop().call_later(idle_s, self._look)
+
+    def _look(self) -> None:
+        if self.reads == self._seen:
+            self._content.set_exception(TimeoutError())
+            return
+        self._seen = self.reads
+        self.timer = asyncio.get_running_loop().call_later(self._idle_s, self._look)
 
 
 async def _drained(response: aiohttp.ClientResponse) -> None:

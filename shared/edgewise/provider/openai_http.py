@@ -70,18 +70,23 @@ class OpenAIHttp:
         body = orjson.dumps({**call.body, "model": call.model.id, "stream": True, "stream_options": _USAGE})
         response = await self._http.begin(f"{self._base_url}/chat/completions", self._headers, body, call.deadline)
         finished = whole = False
-        source = events(response)
+        source = events(response, self._http.options.idle_s)
+        done = False
         try:
-            async for _, data in source:
-                if data == b"[DONE]":
+            async for found in source:
+                for _, data in found:
+                    if data == b"[DONE]":
+                        done = True
+                        break
+                    piece = _chunk(data)
+                    if choices := piece.get("choices"):
+                        finished = finished or choices[0].get("finish_reason") is not None
+                    elif finished and piece.get("usage"):
+                        whole = True
+                    yield piece
+                if done:
                     whole = finished
                     break
-                piece = _chunk(data)
-                if choices := piece.get("choices"):
-                    finished = finished or choices[0].get("finish_reason") is not None
-                elif finished and piece.get("usage"):
-                    whole = True
-                yield piece
             if not whole:
                 raise broken("The provider's stream ended before the answer was whole.")
         finally:

@@ -13,9 +13,8 @@ Source: WHATWG HTML, § 9.2.6 "Interpreting an event stream". `id` and `retry` a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 _BOM = b"\xef\xbb\xbf"
+Event = tuple[bytes, bytes]
 
 
 class EventTooLong(Exception):
@@ -23,26 +22,36 @@ class EventTooLong(Exception):
 
 
 class EventParser:
-    """Feed it bytes; it yields `(event name, data)`. The name is b'' unless the stream gives one."""
+    """Feed it bytes; it gives `(event name, data)`. The name is b'' unless the stream tells one."""
 
-    __slots__ = ("_after_cr", "_bom_left", "_data", "_held", "_held_bytes", "_max_bytes", "_name", "_size")
+    __slots__ = ("_after_cr", "_bom_left", "_data", "_fresh", "_held", "_max_bytes", "_name", "_size", "_too_long")
 
     def __init__(self, max_bytes: int = 16_000_000) -> None:
         self._max_bytes = max_bytes
         self._held: list[bytes] = []
-        """What has come of the current line, and how many bytes that is."""
-        self._held_bytes = 0
+        """What has come of the current line."""
         self._data: list[bytes] = []
-        self._size = 0
         self._name = b""
+        self._size = 0
+        """Bytes of the current event, held ones included."""
         self._after_cr = False
         self._bom_left = _BOM
+        self._too_long = False
+        self._fresh = False
+        """Between two events, with nothing held: the usual state, which has a short cut."""
 
-    def feed(self, read: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The events that `read` completes. Raises `EventTooLong`, after which the parser is spent.
+    def feed(self, read: bytes) -> list[Event]:
+        """The events that `read` completes. Raises `EventTooLong` once those before the long one are given out."""
+        if self._fresh and read[:6] == b"data: " and read[-2:] == b"\n\n" and len(read) <= self._max_bytes:
+            # One whole event a read is what a provider sends while its model speaks.
+            data = read[6:-2]
+            if b"\n" not in data and b"\r" not in data:
+                return [(b"", data)]
+        return self._feed(read)
 
-        Run the iterator to its end before the next `feed`.
-        """
+    def _feed(self, read: bytes) -> list[Event]:
+        if self._too_long:
+            raise EventTooLong
         if self._bom_left:
             read = self._without_bom(read)
         if self._after_cr and read:
@@ -52,45 +61,45 @@ class EventParser:
         if b"\r" in read:
             self._after_cr = read[-1] == 13
             read = read.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        start = 0
-        while (end := read.find(b"\n", start)) >= 0:
-            line = read[start:end]
-            start = end + 1
+        *lines, rest = read.split(b"\n")
+        events: list[Event] = []
+        for line in lines:
+            self._size += len(line)
             if self._held:
                 self._held.append(line)
-                line = b"".join(self._held)
+                whole = b"".join(self._held)
                 self._held.clear()
-                self._held_bytes = 0
-            if line:
-                self._line(line)
-            elif self._data:
-                event = (self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                self._data.clear()
-                self._size = 0
-                self._name = b""
-                yield event
             else:
-                self._name = b""
-        if start < len(read):
-            self._held.append(read[start:])
-            self._held_bytes += len(read) - start
-            if self._size + self._held_bytes > self._max_bytes:
-                raise EventTooLong
+                whole = line
+            if self._size > self._max_bytes:
+                return self._stopped(events)
+            self._line(whole, events)
+        if rest:
+            self._held.append(rest)
+            self._size += len(rest)
+            if self._size > self._max_bytes:
+                return self._stopped(events)
+        self._fresh = not (self._held or self._data or self._name or self._after_cr or self._bom_left or self._size)
+        return events
 
-    def _line(self, line: bytes) -> None:
-        self._size += len(line)
-        if self._size > self._max_bytes:
+    def _stopped(self, events: list[Event]) -> list[Event]:
+        self._too_long, self._fresh = True, False
+        if not events:
             raise EventTooLong
-        if line.startswith(b"data:"):
+        return events
+
+    def _line(self, line: bytes, events: list[Event]) -> None:
+        if not line:
+            if self._data:
+                events.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
+                self._data.clear()
+            self._name, self._size = b"", 0
+        elif line.startswith(b"data:"):
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
         elif line.startswith(b"event:"):
             self._name = line[7:] if line[6:7] == b" " else line[6:]
-        else:
-            if line == b"data":
-                self._data.append(b"")
-            if not self._data:
-                # Comments between events keep a connection alive for hours; they are not part of one.
-                self._size = 0
+        elif line == b"data":
+            self._data.append(b"")
 
     def _without_bom(self, read: bytes) -> bytes:
         """The stream's first three bytes may be a mark of byte order, which may itself be cut."""
