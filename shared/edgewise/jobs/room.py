@@ -29,6 +29,8 @@ class Options:
     careful_lines: int = 4
     """How many lines run at once in a chunk whose worker died."""
     max_strikes: int = 3
+    stale_s: float = 60.0
+    """How long a batch may stand still before upkeep looks at it."""
     copies_after: int = 4
     """Receives after which a message that must wait is replaced by a fresh one, before SQS takes it for dead."""
 

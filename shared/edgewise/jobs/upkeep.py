@@ -10,8 +10,6 @@ from __future__ import annotations
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.room import Room
 
-STALE_S = 60
-
 
 async def sweep(room: Room) -> int:
     """Look at every active batch once; how many were given a push."""
@@ -30,7 +28,7 @@ async def sweep(room: Room) -> int:
 async def _push(room: Room, batch: Batch) -> bool:
     now = room.clock.now()
     since = max(batch.created_at, *batch.times.values()) if batch.times else batch.created_at
-    if now - since < STALE_S:
+    if now - since < room.options.stale_s:
         return False
     if batch.status == "validating" and batch.expires_at > now:
         await room.send("validate", batch.id, batch.tenant)
