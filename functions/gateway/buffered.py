@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
-from edgewise.assemble import gateway
-from edgewise.buffered import Buffered
-from edgewise.settings import Settings
+from edgewise.runtime import unhurried
 
-settings = Settings.from_env(os.environ)
-handler = Buffered(gateway(settings), margin_s=settings.deadline_margin_s)
+with unhurried():
+    from edgewise.assemble import gateway
+    from edgewise.buffered import Buffered
+    from edgewise.settings import Settings
+
+    settings = Settings.from_env(os.environ)
+    handler = Buffered(gateway(settings), margin_s=settings.deadline_margin_s)

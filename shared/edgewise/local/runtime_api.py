@@ -102,16 +102,19 @@ class RuntimeApi:
         self._restore = asyncio.Event()
         self._broken: FunctionFailed | None = None
         self._changed = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
         self.address = ""
 
     async def start(self) -> None:
         """Listen on a free loopback port; `address` is what the runtime finds in AWS_LAMBDA_RUNTIME_API."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"{host}:{port}"
 
     def stop(self) -> None:
         self.fail(FunctionFailed("Runtime.ExitError"))
+        for connection in self._connections:
+            connection.cancel()
         if self._server is not None:
             self._server.close()
 
@@ -155,6 +158,11 @@ class RuntimeApi:
                 wait.cancel()
         if self._broken is not None:
             raise self._broken
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._connected(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

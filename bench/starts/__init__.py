@@ -1,0 +1,1 @@
+"""Functions whose starts are compared by `bench/coldstart.py`."""
