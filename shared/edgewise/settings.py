@@ -94,6 +94,8 @@ class Settings(BaseModel):
 
     request_log: bool = True
     """One JSON line per request on standard output."""
+    rollup_s: float = 10.0
+    """How often a process adds what it counted to the stored sums."""
     metrics: Literal["emf", "off"] | None = None
     """CloudWatch metrics on the request's log line; None: on Lambda only."""
 
@@ -136,6 +138,9 @@ class Settings(BaseModel):
     """Tenants that must have asked before a shared namespace serves an entry to another."""
     cache_keep_requests: bool = False
     """Keep what was asked beside the answer, so that the most asked can be warmed again."""
+
+    jobs_concurrency: int = 50
+    """Lines of batches that one worker runs at once."""
 
     aliases: dict[str, Any] = {}
     """The operator's model names: name to a model, a list of models, or `{"models": [...], ...routing options}`."""

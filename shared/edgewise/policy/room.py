@@ -178,6 +178,11 @@ class PolicyRoom:
         if pending.hold is not None:
             await self.desk.ledger.settle(pending.hold, attempts)
 
+    async def budgets(self, who: Principal) -> list[dict[str, object]]:
+        """The caller's budgets with what is used of each, for `/v1/usage`. Raises Unavailable."""
+        lines = lines_of(who, self._clock.now())
+        return await self.desk.ledger.state(lines) if lines else []
+
     async def close(self, plan: Plan) -> None:
         """The request is over, however it ended. Never raises."""
         ticket: Ticket | None = plan.context.get("ticket")

@@ -1,0 +1,94 @@
+"""`edgewise stats`: what was asked, what it cost, how fast it was. `--watch` keeps looking."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgewise.cli.wire import call
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = ("model", "requests", "qps", "errors", "hits", "P50 ms", "P95 ms", "P99 ms", "tokens", "cost $", "saved $")
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    app = typer.Typer(add_completion=False)
+    app.command()(stats)
+    app(args=argv, prog_name="edgewise stats", standalone_mode=False)
+    return 0
+
+
+def stats(
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds.")] = False,
+    own: Annotated[bool, typer.Option("--own", help="Only this key's usage; needs no administration.")] = False,
+    span: Annotated[str, typer.Option(help="'minute' or 'hour'.")] = "minute",
+    tenant: Annotated[str | None, typer.Option(help="One tenant's.")] = None,
+    every_s: Annotated[float, typer.Option(help="How often to look.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Show the last sixty minutes or hours."""
+    path = f"/v1/usage?span={span}" if own else f"/admin/stats?span={span}" + (f"&tenant={tenant}" if tenant else "")
+    if as_json:
+        typer.echo(json.dumps(call("GET", path), indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if not watch:
+        console.print(table_of(call("GET", path)))
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(table_of(call("GET", path)), refresh=True)
+            time.sleep(every_s)
+
+
+def table_of(told: dict[str, Any]) -> Table:
+    """One line for all, and one a model."""
+    from rich.table import Table
+
+    table = Table(title=f"{told['tenant']}, by {told['span']}")
+    for name in (
+        "model",
+        "requests",
+        "qps",
+        "errors",
+        "hits",
+        "P50 ms",
+        "P95 ms",
+        "P99 ms",
+        "tokens",
+        "cost $",
+        "saved $",
+    ):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for row in [{"model": "all", **told["total"]}, *told["by_model"]]:
+        latency = row["latency_ms"]
+        table.add_row(
+            row["model"] or "(none)",
+            str(row["requests"]),
+            _short(row["qps"]),
+            _share(row["error_share"]),
+            _share(row["hit_share"]),
+            *(_short(latency[name]) for name in ("p50", "p95", "p99")),
+            str(row["tokens_in"] + row["tokens_out"]),
+            row["cost_usd"],
+            row["saved_usd"],
+        )
+    return table
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"

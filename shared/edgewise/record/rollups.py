@@ -1,0 +1,211 @@
+"""Roll-ups: sums by minute and hour that other processes can add to, so that usage needs no log search.
+
+A process adds up what it sees in memory, by minute, tenant, key and model, and adds that to the stored sums every
+few seconds, behind a request. Stored sums only ever grow by `ADD`, so any number of processes may write at once and
+none needs to read. What an environment has not yet written when it is reaped is lost to roll-ups (at most
+`flush_s` seconds of it); log lines, metrics and budgets do not go this way.
+
+Money is picodollars, times are histograms (`edgewise.record.histogram`): both add up exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, Protocol
+
+from edgewise.clock import Clock
+from edgewise.record.histogram import bucket, percentile
+from edgewise.words import Note
+
+Span = Literal["minute", "hour"]
+SPANS: dict[Span, int] = {"minute": 60, "hour": 3600}
+KEEP_S: dict[Span, int] = {"minute": 3 * 86_400, "hour": 400 * 86_400}
+EVERYBODY = "*"
+"""The tenant under which everything is counted once more, for the operator."""
+
+SUMMED = {
+    "requests": "Requests",
+    "errors": "Errors",
+    "errors_client": "ErrorsClient",
+    "throttled": "Throttled",
+    "tokens_in": "TokensIn",
+    "tokens_out": "TokensOut",
+    "hits": "CacheHit",
+    "hits_semantic": "CacheHitSemantic",
+    "misses": "CacheMiss",
+    "completed": "Completed",
+    "truncated": "Truncated",
+    "filtered": "Filtered",
+    "flagged": "InjectionFlagged",
+    "pii": "PIIFound",
+    "cost_unknown": "CostUnknown",
+}
+PICO = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Whose sums of which time. `at` is the beginning, seconds since the epoch."""
+
+    span: Span
+    at: int
+    tenant: str
+    key_id: str
+    model: str
+
+
+@dataclass(slots=True)
+class Sums:
+    """What is added up. Counts by name, `cost` and `saved` in picodollars, latencies in buckets of ms."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    latency: dict[int, int] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
+
+    def add(self, name: str, amount: int) -> None:
+        if amount:
+            self.counts[name] = self.counts.get(name, 0) + amount
+
+    def merge(self, other: Sums) -> None:
+        for name, amount in other.counts.items():
+            self.add(name, amount)
+        for mine, theirs in ((self.latency, other.latency), (self.first, other.first)):
+            for index, amount in theirs.items():
+                mine[index] = mine.get(index, 0) + amount
+
+    def take(self, note: Note, values: Mapping[str, float]) -> None:
+        """Add one request."""
+        for name, metric in SUMMED.items():
+            if metric in values:
+                self.add(name, int(values[metric]))
+        if note.cost_usd is not None:
+            self.add("cost", int(note.cost_usd * PICO))
+        if note.saved_usd is not None:
+            self.add("saved", int(note.saved_usd * PICO))
+        place = bucket(note.latency_ms)
+        self.latency[place] = self.latency.get(place, 0) + 1
+        if note.first_ms is not None:
+            place = bucket(note.first_ms)
+            self.first[place] = self.first.get(place, 0) + 1
+
+    def told(self, seconds: float) -> dict[str, Any]:
+        """As JSON. Rates are over `seconds`; what cannot be said is None."""
+        counts = self.counts
+        requests, lookups = counts.get("requests", 0), counts.get("hits", 0) + counts.get("misses", 0)
+        return {
+            **{name: counts.get(name, 0) for name in SUMMED},
+            "cost_usd": f"{Decimal(counts.get('cost', 0)) / PICO:f}",
+            "saved_usd": f"{Decimal(counts.get('saved', 0)) / PICO:f}",
+            "qps": round(requests / seconds, 4) if seconds else None,
+            "error_share": round(counts.get("errors", 0) / requests, 4) if requests else None,
+            "hit_share": round(counts.get("hits", 0) / lookups, 4) if lookups else None,
+            "latency_ms": _spread(self.latency),
+            "first_ms": _spread(self.first),
+        }
+
+
+def _spread(counts: Mapping[int, int]) -> dict[str, float | None]:
+    found = {name: percentile(counts, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
+    return {name: None if value is None else round(value, 2) for name, value in found.items()}
+
+
+class RollupStore(Protocol):
+    """Where sums are kept. Raises `Unavailable`."""
+
+    async def add(self, cell: Cell, sums: Sums, expires_at: int) -> None: ...
+    async def read(self, tenant: str, span: Span, since: int, until: int) -> list[tuple[Cell, Sums]]:
+        """Every cell of the tenant that begins in [since, until), oldest first."""
+        ...
+
+
+class MemoryRollups:
+    """Sums of this process alone."""
+
+    def __init__(self, most: int = 50_000) -> None:
+        self._cells: dict[Cell, Sums] = {}
+        self._most = most
+
+    async def add(self, cell: Cell, sums: Sums, expires_at: int) -> None:  # noqa: ARG002 — this process forgets by number
+        if cell not in self._cells and len(self._cells) >= self._most:
+            self._cells.pop(next(iter(self._cells)))
+        self._cells.setdefault(cell, Sums()).merge(sums)
+
+    async def read(self, tenant: str, span: Span, since: int, until: int) -> list[tuple[Cell, Sums]]:
+        found = [
+            (cell, sums)
+            for cell, sums in self._cells.items()
+            if cell.tenant == tenant and cell.span == span and since <= cell.at < until
+        ]
+        return sorted(found, key=lambda pair: pair[0].at)
+
+
+class Rollups:
+    """Adds up notes and hands the sums on. An observer of `RecordRoom`."""
+
+    def __init__(
+        self,
+        store: RollupStore,
+        clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        *,
+        flush_s: float = 10.0,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.store = store
+        self._clock = clock
+        self._spawn = spawn
+        self._flush_s = flush_s
+        self._failed = failed
+        self._minutes: dict[tuple[int, str, str, str], Sums] = {}
+        self._flushed_at: float | None = None
+
+    def __call__(self, note: Note, values: Mapping[str, float]) -> None:
+        """Take in one request; every `flush_s` seconds the sums go to the store behind it."""
+        key = (int(note.at // 60), note.tenant, note.key_id, note.model)
+        sums = self._minutes.get(key)
+        if sums is None:
+            sums = self._minutes[key] = Sums()
+        sums.take(note, values)
+        now = self._clock.tick()
+        if self._flushed_at is None or now - self._flushed_at >= self._flush_s:
+            self._flushed_at = now
+            self._spawn(self.flush())
+
+    async def flush(self) -> None:
+        """Add everything that is held to the stored sums; what cannot be written is held on to."""
+        held, self._minutes = self._minutes, {}
+        cells: dict[Cell, Sums] = {}
+        for (minute, tenant, key_id, model), sums in held.items():
+            for cell in _cells(minute, tenant, key_id, model):
+                cells.setdefault(cell, Sums()).merge(sums)
+        for cell, sums in cells.items():
+            try:
+                await self.store.add(cell, sums, cell.at + KEEP_S[cell.span])
+            except Exception:  # noqa: BLE001 — a sum that is lost must not take an answer with it; it is counted
+                self._failed()
+
+
+def _cells(minute: int, tenant: str, key_id: str, model: str) -> Iterable[Cell]:
+    for span, seconds in SPANS.items():
+        at = minute * 60 // seconds * seconds
+        if tenant:
+            yield Cell(span, at, tenant, key_id, model)
+        yield Cell(span, at, EVERYBODY, "", model)
+
+
+def total(cells: Sequence[tuple[Cell, Sums]]) -> Sums:
+    """All of `cells` in one."""
+    sums = Sums()
+    for _, each in cells:
+        sums.merge(each)
+    return sums
+
+
+def by(cells: Sequence[tuple[Cell, Sums]], name: Literal["at", "model", "key_id"]) -> dict[Any, Sums]:
+    """`cells` grouped by one of their coordinates, in the order of first sight."""
+    groups: dict[Any, Sums] = {}
+    for cell, sums in cells:
+        groups.setdefault(getattr(cell, name), Sums()).merge(sums)
+    return groups

@@ -1,0 +1,124 @@
+"""Usage and feedback over HTTP, over sums that any number of processes add to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise.aws import Table
+from edgewise.clock import FakeClock
+from edgewise.record.dynamodb import DynamoFeedback, DynamoRollups
+from edgewise.record.feedback import Feedback, FeedbackStore, MemoryFeedback, Opinion
+from edgewise.record.histogram import bucket, percentile
+from edgewise.record.rollups import EVERYBODY, MemoryRollups, Rollups, RollupStore, total
+from tests.policy.house import PolicyHouse
+from tests.record.test_room import a_note
+
+
+@given(st.lists(st.floats(1, 3_000_000), min_size=1, max_size=200), st.floats(0.01, 1))
+def test_a_percentile_is_within_a_tenth(values: list[float], share: float) -> None:
+    counts: dict[int, int] = {}
+    for value in values:
+        counts[bucket(value)] = counts.get(bucket(value), 0) + 1
+    found = percentile(counts, share)
+    true = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
+    assert found is not None and abs(found / true - 1) < 0.05
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> RollupStore:
+    if request.param == "memory":
+        return MemoryRollups()
+    table: Table = request.getfixturevalue("state_table")
+    return DynamoRollups(table, FakeClock())
+
+
+async def test_two_processes_add_to_one_sum(store: RollupStore) -> None:
+    from edgewise.record.emf import metrics_of
+
+    clock = FakeClock()
+    both = [Rollups(store, clock, lambda work: work.close()) for _ in range(2)]
+    for number in range(10):
+        note = a_note(latency_ms=100.0 + number, first_ms=5.0)
+        both[number % 2](note, metrics_of(note))
+    await asyncio.gather(*(each.flush() for each in both))
+    now = int(clock.now())
+    for tenant in ("acme", EVERYBODY):
+        for span in ("minute", "hour"):
+            cells = await store.read(tenant, span, now - 3600, now + 1)
+            told = total(cells).told(60)
+            assert (told["requests"], told["tokens_in"], told["cost_usd"]) == (10, 100, "0.000045")
+            assert abs(told["latency_ms"]["p50"] / 104 - 1) < 0.05
+    assert await store.read("umbrella", "minute", 0, now + 1) == []
+
+
+async def test_a_key_sees_its_own_usage_and_an_administrator_everybodys() -> None:
+    house = PolicyHouse()
+    one, two = await house.key(tenant="acme"), await house.key(tenant="umbrella")
+    for _ in range(3):
+        await house.chat(one["key"])
+    await house.chat(two["key"])
+    own = (await house.client(one["key"]).ask("GET", "/v1/usage")).json
+    assert own["total"]["requests"] == 3 and own["tenant"] == "acme"
+    every = (await house.client().ask("GET", "/admin/stats")).json
+    assert every["total"]["requests"] >= 4
+    assert (await house.client(one["key"]).ask("GET", "/admin/stats")).status == 403
+    tenant = (await house.client().ask("GET", "/admin/stats", query=b"tenant=umbrella&span=hour")).json
+    assert tenant["total"]["requests"] == 1 and tenant["by_key"][0]["key_id"] == two["id"]
+
+
+@pytest.mark.parametrize("query", [b"span=day", b"since=x", b"since=0", b"until=99999999999999", b"since=-1"])
+async def test_a_span_that_cannot_be_is_refused(query: bytes) -> None:
+    got = await PolicyHouse().client().ask("GET", "/v1/usage", query=query)
+    assert got.status == 400 and got.error["param"] in ("span", "since", "until")
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def opinions(request: pytest.FixtureRequest) -> FeedbackStore:
+    if request.param == "memory":
+        return MemoryFeedback()
+    return DynamoFeedback(request.getfixturevalue("state_table"))
+
+
+async def test_an_opinion_given_twice_is_one(opinions: FeedbackStore) -> None:
+    heard: list[Opinion] = []
+    signals: list[str] = []
+
+    async def hook(opinion: Opinion) -> None:
+        heard.append(opinion)
+
+    async def broken(_: Opinion) -> None:
+        raise ValueError
+
+    feedback = Feedback(opinions, lambda name, _: signals.append(name), [broken, hook])
+    opinion = Opinion("req_1", "acme", "k_1", -1.0, "wrong_hit", "", 1_800_000_000.0)
+    assert await feedback.give(opinion)
+    assert not await feedback.give(opinion)
+    assert await feedback.give(Opinion("req_1", "acme", "k_1", 1.0, at=1_800_000_001.0))
+    assert [each.score for each in heard] == [-1.0, 1.0]
+    assert signals.count("FeedbackCount") == 2
+
+
+async def test_feedback_is_taken_over_http() -> None:
+    house = PolicyHouse()
+    made = await house.key(tenant="acme")
+    request_id = (await house.chat(made["key"])).headers["x-request-id"]
+    client = house.client(made["key"])
+    got = await client.ask("POST", "/v1/feedback", {"request_id": request_id, "rating": "down", "reason": "wrong"})
+    assert got.json == {"object": "feedback", "request_id": request_id, "score": -1.0, "changed": True}
+    assert house.opinions[0].tenant == "acme"
+    for form in (
+        {},
+        {"request_id": request_id},
+        {"request_id": request_id, "score": 2},
+        {"request_id": request_id, "score": True},
+        {"request_id": request_id, "score": 1, "rating": "up"},
+        {"request_id": "a b", "score": 1},
+        {"request_id": request_id, "score": 1, "reason": "x"},
+        {"request_id": request_id, "score": 1, "more": 1},
+    ):
+        assert (await client.ask("POST", "/v1/feedback", form)).status == 400, form
