@@ -85,6 +85,8 @@ class Budget:
     def __init__(self, retries: int) -> None:
         self.left, self.asked = retries, 0
 
+    def began(self) -> None: ...
+
     def allow(self) -> bool:
         self.asked += 1
         self.left -= 1

@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 from edgewise.chat import Answer, ChatRequest, Chunk, Chunks, Usage
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import ModelNotFound, UpstreamDied, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from edgewise.provider.budget import RetryShare
 from edgewise.provider.port import Call, Provider
 from edgewise.provider.refusal import BROKEN
 from edgewise.words import Attempt, Model, Usd
@@ -45,16 +46,11 @@ class Patience:
 
 
 class RetryBudget(Protocol):
-    """Whether one more retry is affordable, over all requests. Asked once for each retry that would be made."""
+    """Whether one more retry is affordable, over all requests: told of each first try, asked once for each retry
+    that would be made."""
 
+    def began(self) -> None: ...
     def allow(self) -> bool: ...
-
-
-class Unlimited:
-    """A budget that always allows."""
-
-    def allow(self) -> bool:
-        return True
 
 
 class Caller:
@@ -70,7 +66,7 @@ class Caller:
         self._providers = providers
         self._clock = clock
         self._patience = patience or Patience()
-        self._budget = budget or Unlimited()
+        self._budget = budget or RetryShare(clock)
 
     async def complete(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Answer:
         """The whole answer. Raises `UpstreamError`, the last try's; `ModelNotFound` for an unknown provider."""
@@ -143,6 +139,7 @@ class Caller:
 
     async def _tried(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
         retries = 0
+        self._budget.began()
         while True:
             if call.deadline.left_s() < self._patience.min_attempt_s:
                 raise UpstreamTimeout("No time is left for an attempt before this request's deadline.")
