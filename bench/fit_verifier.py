@@ -154,16 +154,18 @@ def encode(texts: list[str], which: str) -> Any:
 
 
 def table(pairs: list[Pair]) -> tuple[Any, Any]:
-    """(features, whether a veto fires) of every pair. Chinese has the multilingual vectors alone."""
+    """(features, whether a veto fires) of every pair. """
     texts = sorted({text for pair in pairs for text in pair[:2]})
-    place = {text: i for i, text in enumerate(texts)}
-    first, second = encode(texts, "first"), encode(texts, "second")
+    vectors = {}
+    for text in texts:
+        vectors.setdefault(is_chinese(text), []).append(text)
+    place = {text: i for several in vectors.values() for i, text in enumerate(several)}
+    first, second = encode(vectors.get(False, []), "first"), encode(vectors.get(True, []), "second")
     rows, vetoes = [], []
     for pair in pairs:
         i, j = place[pair.a], place[pair.b]
-        two = float(second[i] @ second[j])
-        one = two if is_chinese(pair.a) else float(first[i] @ first[j])
-        found = compare(reading(pair.a), reading(pair.b), one, two)
+        bank = second if is_chinese(pair.a) else first
+        found = compare(reading(pair.a), reading(pair.b), float(bank[i] @ bank[j]))
         rows.append([found[name] for name in NAMES])
         vetoes.append(bool(vetoed(found)))
     return np.array(rows, np.float32), np.array(vetoes)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 NAMES = (
     "cos",
     "cos_high",
-    "second",
-    "second_high",
     "cover_min",
     "cover_max",
     "hard_min",
@@ -72,14 +70,12 @@ NAMES = (
 SAME, CLOSE = 1.0, 0.95
 
 
-def compare(a: Reading, b: Reading, cos: float, second: float | None) -> dict[str, float]:
+def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
     """The features of a pair by name; symmetric in `a` and `b`.
 
-    cos     cosine of the searched vectors, in [-1, 1]
-    second  cosine by another embedder; None: the first stands for it
+    cos  cosine of the two sentence vectors, in [-1, 1]
     """
     lexicon = english()
-    second = cos if second is None else second
     there = _align(a, b, lexicon)
     back = _align(b, a, lexicon)
     left_a, left_b = _left(there), _left(back)
@@ -118,8 +114,6 @@ def compare(a: Reading, b: Reading, cos: float, second: float | None) -> dict[st
         "clean_cos": (1 - conflict) * max(0.0, cos - 0.5) * 2,
         "cos": cos,
         "cos_high": max(0.0, cos - 0.75) * 4,
-        "second": second,
-        "second_high": max(0.0, second - 0.75) * 4,
         "cover_min": soft[0],
         "cover_max": soft[1],
         "hard_min": hard[0],

@@ -68,10 +68,10 @@ class Verifier:
     def shipped(cls) -> Verifier:
         return _shipped()
 
-    def judge(self, asked: str, kept: str, cos: float, second: float | None = None) -> Finding:
-        """`cos` and `second` are cosines by the first and the second embedder; None: there is no second."""
+    def judge(self, asked: str, kept: str, cos: float) -> Finding:
+        """`cos` is the cosine of the two sentence vectors, in [-1, 1]."""
         a, b = reading(asked), reading(kept)
-        found = compare(a, b, cos, second)
+        found = compare(a, b, cos)
         veto = vetoed(found)
         if veto:
             return Finding(0.0, 0.0, veto)
