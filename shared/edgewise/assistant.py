@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from edgewise.assemble import House, build
+from edgewise.assemble.house import House, build
 from edgewise.chat import Answer, CacheAsk, ChatRequest, text_of
 from edgewise.clock import Deadline
 from edgewise.flow import Served, serve

@@ -1,4 +1,4 @@
-"""The composition root: the one place where rooms, adapters and settings become a gateway.
+"""The rooms of one process, as the settings describe them.
 
 Cheap on purpose: a cold start runs all of this. Nothing is connected, no SDK is imported and no model is loaded
 here; every adapter does that at its first use.
@@ -6,7 +6,6 @@ here; every adapter does that at its first use.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from edgewise.flow import Rooms
 from edgewise.policy.room import PolicyRoom, open_policy
 from edgewise.provider.caller import Caller, Patience
 from edgewise.query.asker import ExactAsker
+from edgewise.record.memory import Memory, open_memory
 from edgewise.record.room import RecordRoom, open_record
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias
@@ -26,11 +26,6 @@ from edgewise.settings import Settings
 from edgewise.words import Model
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from fastapi import FastAPI
-
-    from edgewise.api.embeddings import Embed, Find
     from edgewise.cache.room import CacheRoom
     from edgewise.provider.port import Provider
 
@@ -72,15 +67,20 @@ class House:
     rooms: Rooms
     policy: PolicyRoom
     record: RecordRoom
+    memory: Memory
     cache: CacheRoom
     router: RoutingRoom
     providers: dict[str, Provider]
     models: tuple[Model, ...] = ()
     background: Background = field(default_factory=Background)
+    desk: Any = None
+    """The async room, once somebody has asked for it (`edgewise.assemble.jobs`)."""
 
     @property
-    def state(self) -> Table | None:
-        return Table(self.aws, self.settings.state_table) if self.settings.state_table else None
+    def can_work(self) -> bool:
+        """There is a table, a bucket and a queue for work that is done later."""
+        settings = self.settings
+        return bool(settings.state_table and settings.bucket and settings.jobs_queue_url)
 
     async def open(self) -> None:
         """Begin what may begin early: the embedded model loads while the first request is still on its way."""
@@ -106,6 +106,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     aws = aws_of(settings)
     record = open_record(settings, clock=clock)
     background = Background(failed=lambda _: record.signal("BackgroundFailed"))
+    memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
     cache = _cache(settings, clock, aws, background)
     providers = _providers(settings, clock)
@@ -130,6 +131,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         rooms,
         policy,
         record,
+        memory,
         cache,
         router,
         providers,
@@ -170,53 +172,3 @@ def _rows(providers: dict[str, Provider]) -> dict[str, dict[str, Any]]:
                 "auto": name != "scripted",
             }
     return rows
-
-
-def gateway(settings: Settings, clock: Clock | None = None) -> FastAPI:
-    """The gateway as an ASGI app."""
-    from edgewise.api import page
-    from edgewise.api.app import app
-
-    house = build(settings, clock)
-
-    @asynccontextmanager
-    async def rooms() -> AsyncIterator[Rooms]:
-        await house.open()
-        try:
-            yield house.rooms
-        finally:
-            await house.close()
-
-    application = app(
-        rooms, settings, page.routes(), listing=lambda: house.models, clock=house.clock, embedders=_embedders(house)
-    )
-    application.state.background = house.background
-    application.state.renew = house.renew
-    return application
-
-
-def _embedders(house: House) -> Find:
-    """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
-
-    def find(name: str) -> tuple[Model, Embed] | None:
-        first, _, rest = name.partition("/")
-        named = rest != "" and first in house.providers
-        for provider in [house.providers[first]] if named else house.providers.values():
-            embed: Embed | None = getattr(provider, "embed", None)
-            if embed is not None:
-                model_id = rest if named else name
-                known = (m for m in house.models if m.provider == provider.name and m.id == model_id)
-                return next(known, Model(provider.name, model_id)), embed
-        return None
-
-    return find
-
-
-def worker(settings: Settings) -> Any:
-    """The handler of SQS messages."""
-    raise NotImplementedError
-
-
-def chores(settings: Settings) -> list[Any]:  # noqa: ARG001
-    """The regular work of every room."""
-    return []

@@ -1,0 +1,106 @@
+"""The HTTP edge around the rooms: which routes there are, and what each is given."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from edgewise.api import admin, feedback, page, usage
+from edgewise.api.app import app
+from edgewise.api.door import credentials_of
+from edgewise.assemble.house import House, build
+from edgewise.flow import Rooms
+from edgewise.settings import Settings
+from edgewise.words import Model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from edgewise.api.embeddings import Embed, Find
+    from edgewise.words import Principal
+
+
+def gateway(settings: Settings) -> FastAPI:
+    """The whole gateway as an ASGI app; connections come with the first request that needs them."""
+    return around(build(settings))
+
+
+def around(house: House) -> FastAPI:
+    """The edge around a house that is built."""
+
+    @asynccontextmanager
+    async def rooms() -> AsyncIterator[Rooms]:
+        await house.open()
+        try:
+            yield house.rooms
+        finally:
+            await house.close()
+
+    application = app(
+        rooms,
+        house.settings,
+        [*page.routes(), *_of_people(house), *_of_jobs(house)],
+        listing=lambda: house.models,
+        clock=house.clock,
+        embedders=_embedders(house),
+    )
+    application.state.background = house.background
+    application.state.renew = house.renew
+    return application
+
+
+def _embedders(house: House) -> Find:
+    """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
+
+    def find(name: str) -> tuple[Model, Embed] | None:
+        first, _, rest = name.partition("/")
+        named = rest != "" and first in house.providers
+        for provider in [house.providers[first]] if named else house.providers.values():
+            embed: Embed | None = getattr(provider, "embed", None)
+            if embed is not None:
+                model_id = rest if named else name
+                known = (m for m in house.models if m.provider == provider.name and m.id == model_id)
+                return next(known, Model(provider.name, model_id)), embed
+        return None
+
+    return find
+
+
+def _of_people(house: House) -> list[Route]:
+    """Keys, usage and feedback."""
+    identify, clock = house.policy.identify, house.clock
+    return [
+        *admin.routes(lambda: house.policy, clock),
+        *usage.routes(
+            identify,
+            lambda: house.memory.rollups.store,
+            clock,
+            flush=house.memory.rollups.flush,
+            counters=house.record.counters.all,
+        ),
+        *feedback.routes(identify, lambda: house.memory.feedback, clock),
+    ]
+
+
+def _of_jobs(house: House) -> list[Route]:
+    """Files and batches, where there is a table, a bucket and a queue for them."""
+    if not house.can_work:
+        return []
+    from edgewise.api import batches, files
+
+    async def identify(request: Request) -> Principal:
+        return await house.policy.identify(credentials_of(request))
+
+    def desk() -> Any:
+        from edgewise.assemble.jobs import desk_of
+
+        return desk_of(house)
+
+    return [
+        *files.routes(lambda: desk().room.files, lambda: desk().uploads, identify),
+        *batches.routes(lambda: desk().room, identify),
+    ]

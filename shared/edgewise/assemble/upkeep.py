@@ -1,0 +1,33 @@
+"""The regular work of every room, as chores that a schedule runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgewise.assemble.house import House, build
+from edgewise.settings import Settings
+from edgewise.upkeep import Chore
+
+
+def chores(settings: Settings) -> list[Chore]:
+    """What the settings give reason for."""
+    return chores_of(build(settings))
+
+
+def chores_of(house: House) -> list[Chore]:
+    """The chores of a house that is built."""
+    found = []
+    if house.can_work:
+        found.append(Chore("batches", _sweep(house)))
+    return found
+
+
+def _sweep(house: House) -> Any:
+    async def run() -> Mapping[str, Any]:
+        from edgewise.assemble.jobs import desk_of
+        from edgewise.jobs.upkeep import sweep
+
+        return {"pushed": await sweep(desk_of(house).room)}
+
+    return run
