@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgewise.api import embeddings, models, openapi, responses
+from edgewise.api import models
 from edgewise.api.chat import Chat
 from edgewise.api.door import ROUTE
 from edgewise.api.edge import Edge
@@ -28,10 +28,15 @@ from edgewise.clock import Clock, SystemClock
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
 
+if TYPE_CHECKING:
+    from edgewise.api import embeddings, responses
+
 OpenRooms = Callable[[], AbstractAsyncContextManager[Rooms]]
 """Opens the rooms when the app starts and closes them when it stops."""
 Ready = Callable[[], Awaitable[dict[str, bool]]]
 """Which of the parts behind the gateway answer."""
+Routes = Iterable[BaseRoute] | Callable[[], Iterable[BaseRoute]]
+"""Routes, or what imports and makes them when they are first wanted."""
 
 
 def _none(_: str) -> None:
@@ -41,7 +46,7 @@ def _none(_: str) -> None:
 def app(
     rooms: Rooms | OpenRooms,
     settings: Settings,
-    extra_routes: Iterable[BaseRoute] = (),
+    extra_routes: Routes = (),
     *,
     listing: models.Listing = tuple,
     ready: Ready | None = None,
@@ -53,7 +58,7 @@ def app(
     """The gateway as an ASGI app.
 
     rooms         built, or an async context manager that builds them when the server (or a cold start) begins
-    extra_routes  of other parts of the edge; each is mounted with and without `/v1`
+    extra_routes  of other parts of the edge; each is mounted with and without `/v1`, a callable's when first asked for
     listing       the models to show at `/v1/models`
     ready         what `/readyz` asks
     kept          where responses are kept; without it none can be gone on with
@@ -79,15 +84,17 @@ def app(
     if edge.opened is not None:
         # `edgewise.runtime` drains this before an environment freezes.
         application.state.background = edge.opened.background
-    for route in [
-        Route("/chat/completions", Chat(edge), methods=["POST"]),
-        *responses.routes(edge, store=kept, background=background),
-        *embeddings.routes(edge, embedders),
-        *models.routes(edge, listing),
-        *_own(edge, ready),
-        *extra_routes,
-    ]:
-        application.mount_both(route)
+
+    def translations() -> Iterable[BaseRoute]:
+        from edgewise.api import embeddings, responses
+
+        yield from responses.routes(edge, store=kept, background=background)
+        yield from embeddings.routes(edge, embedders)
+
+    chat = Route("/chat/completions", Chat(edge), methods=["POST"])
+    application.mount_all([chat, *models.routes(edge, listing), *_own(edge, ready)])
+    application.mount_all(translations)
+    application.mount_all(extra_routes)
     return application
 
 
@@ -100,7 +107,8 @@ class Gateway(FastAPI):
         super().__init__(
             title="Edgewise", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
         )
-        self.router.default = _nowhere
+        self._later: list[Callable[[], Iterable[BaseRoute]]] = []
+        self.router.default = self._elsewhere
 
     def build_middleware_stack(self) -> ASGIApp:
         settings = self._edge.settings
@@ -115,6 +123,25 @@ class Gateway(FastAPI):
             origin_secret=settings.origin_secret,
         )
 
+    def mount_all(self, routes: Routes) -> None:
+        """Add routes; those of a callable when a path is asked for that no route has yet.
+
+        A cold start then pays for the modules of the routes that it serves. All routes of one path belong together.
+        """
+        if callable(routes):
+            self._later.append(routes)
+            return
+        for route in routes:
+            self.mount_both(route)
+
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._later:
+            raise HTTPException(404)
+        later, self._later = self._later, []
+        for load in later:
+            self.mount_all(list(load()))
+        await self.router(scope, receive, send)
+
     def mount_both(self, route: BaseRoute) -> None:
         """Add `route` at its path under `/v1` and without it. What is not a plain route is added as it is."""
         if not isinstance(route, Route):
@@ -124,10 +151,6 @@ class Gateway(FastAPI):
         template = route.path if path in ("/", "/healthz", "/readyz", "/openapi.json") else f"/v1{path}"
         for at in dict.fromkeys((f"/v1{path}", path)):
             self.router.routes.append(Way(at, route, template))
-
-
-async def _nowhere(*_: Any) -> None:
-    raise HTTPException(404)
 
 
 class Way(Route):
@@ -165,6 +188,8 @@ def _own(edge: Edge, ready: Ready | None) -> list[Route]:
         return reply({"status": "ready" if fine else "not ready", "parts": parts}, status=200 if fine else 503)
 
     async def described(_: Request) -> Response:
+        from edgewise.api import openapi
+
         return reply(openapi.document())
 
     return [
