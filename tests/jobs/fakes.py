@@ -13,8 +13,9 @@ from edgewise.clock import Clock
 from edgewise.errors import NotFound
 from edgewise.jobs.batch import Batch, Result, Status, Tally, sources
 from edgewise.jobs.files import File
+from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Signed
-from edgewise.jobs.store import Claimed, Done, Held, PaidCall, Worked
+from edgewise.jobs.store import Claimed, Done, Held, Worked
 from edgewise.jobs.uploads import Upload
 
 

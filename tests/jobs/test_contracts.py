@@ -19,10 +19,11 @@ from edgewise.jobs.batch import Batch, LineError, Result, Tally
 from edgewise.jobs.dynamodb import DynamoBatches
 from edgewise.jobs.files import File, FileIndex
 from edgewise.jobs.index.dynamodb import DynamoFiles
+from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Blobs
 from edgewise.jobs.s3 import PART_BYTES, S3Blobs
 from edgewise.jobs.sqs import SqsQueue
-from edgewise.jobs.store import Batches, Claimed, Done, Held, PaidCall
+from edgewise.jobs.store import Batches, Claimed, Done, Held
 from edgewise.jobs.uploads import Upload
 from edgewise.patience import PatientAws
 from edgewise.words import Attempt, Model

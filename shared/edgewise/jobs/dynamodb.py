@@ -17,19 +17,17 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-import orjson
-
 from edgewise.aws import AwsError, Item, Table
-from edgewise.chat import Answer, Usage
+from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.jobs.batch import Batch, LineError, Result, Status, Tally, sources
+from edgewise.jobs.pack import Packing
+from edgewise.jobs.paid import PaidCall, attempts_of, attempts_wire
 from edgewise.jobs.ports import Blobs
-from edgewise.jobs.store import Claimed, Done, Held, PaidCall, Worked
-from edgewise.words import Attempt, Model
+from edgewise.jobs.store import Claimed, Done, Held, Worked
 
 KEPT_S = 7 * 86_400
 """How long a line's result outlives its batch's window: the output file has it by then."""
-SPILL_BYTES = 300_000
 _COUNTS = (
     "completed",
     "failed",
@@ -57,7 +55,7 @@ _SIMPLE = (
 class DynamoBatches:
     def __init__(self, table: Table, blobs: Blobs, clock: Clock) -> None:
         self._table = table
-        self._blobs = blobs
+        self._packing = Packing(blobs)
         self._clock = clock
 
     async def create(self, batch: Batch) -> bool:
@@ -238,28 +236,18 @@ class DynamoBatches:
             "cached": result.cached,
             "expires_at": int(self._clock.now()) + KEPT_S,
         }
-        await self._pack(item, result.body, f"batches/{id}/lines/{result.line:07d}")
+        if result.body is not None:
+            item |= await self._packing.pack("body", result.body, f"batches/{id}/lines/{result.line:07d}")
         return await self._try(self._table.put(item, condition="attribute_not_exists(pk)"))
 
     async def put_call(self, id: str, chunk: int, line: int, key: str, call: PaidCall) -> None:
-        attempts = [
-            {
-                "role": a.role,
-                "status": a.status,
-                "error": a.error,
-                "latency_ms": a.latency_ms,
-                "usage": a.usage.wire() if a.usage else None,
-                "cost_usd": str(a.cost_usd) if a.cost_usd is not None else None,
-            }
-            for a in call.attempts
-        ]
         item: Item = {
             "pk": f"batch#{id}#{chunk:05d}",
             "sk": f"call#{line:07d}#{key}",
-            "attempts": orjson.dumps(attempts),
+            "attempts": attempts_wire(call.attempts),
             "expires_at": int(self._clock.now()) + KEPT_S,
         }
-        await self._pack(item, call.answer.completion, f"batches/{id}/calls/{line:07d}-{key}")
+        item |= await self._packing.pack("body", call.answer.completion, f"batches/{id}/calls/{line:07d}-{key}")
         await self._table.put(item)
 
     async def finish_chunk(self, id: str, chunk: int, tally: Tally) -> bool:
@@ -324,55 +312,20 @@ class DynamoBatches:
             raise
         return True
 
-    async def _pack(self, item: Item, body: Mapping[str, Any] | None, key: str) -> None:
-        if body is None:
-            return
-        import zstandard
-
-        packed = zstandard.compress(orjson.dumps(body), 3)
-        if len(packed) <= SPILL_BYTES:
-            item["body"] = packed
-            return
-        sink = self._blobs.sink(key)
-        await sink.write(packed)
-        await sink.close()
-        item["spill"] = key
-
-    async def _unpack(self, item: Item) -> dict[str, Any] | None:
-        import zstandard
-
-        packed = await self._blobs.read(item["spill"]) if "spill" in item else item.get("body")
-        if packed is None:
-            return None
-        body: dict[str, Any] = orjson.loads(zstandard.decompress(packed))
-        return body
-
     async def _result(self, item: Item) -> Result:
         return Result(
             line=int(item["sk"].removeprefix("line#")),
             custom_id=item["custom_id"],
             request_id=item["request_id"],
             status=int(item["http"]) if item["http"] is not None else None,
-            body=await self._unpack(item),
+            body=await self._packing.unpack("body", item),
             error=item["fault"],
             cost_usd=item["cost_usd"],
             cached=item["cached"],
         )
 
     async def _call(self, item: Item) -> PaidCall:
-        attempts = [
-            Attempt(
-                Model("", ""),
-                role=found["role"],
-                status=found["status"],
-                error=found["error"],
-                latency_ms=found["latency_ms"],
-                usage=Usage.of(found["usage"]),
-                cost_usd=Decimal(found["cost_usd"]) if found["cost_usd"] is not None else None,
-            )
-            for found in orjson.loads(item["attempts"])
-        ]
-        return PaidCall(Answer(await self._unpack(item) or {}), attempts)
+        return PaidCall(Answer(await self._packing.unpack("body", item) or {}), attempts_of(item["attempts"]))
 
 
 def _age(batch: Batch) -> str:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from edgewise.chat import Answer
 from edgewise.jobs.batch import Batch, Result, Status, Tally
-from edgewise.words import Attempt
+from edgewise.jobs.paid import PaidCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +34,6 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class Done:
     """Its lines have ended and are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class PaidCall:
-    """A provider call's answer and what it took; the attempts' models are filled in by who made the call."""
-
-    answer: Answer
-    attempts: list[Attempt]
 
 
 @dataclass(slots=True)

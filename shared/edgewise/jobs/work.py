@@ -28,10 +28,11 @@ from edgewise.clock import Deadline
 from edgewise.errors import NotFound
 from edgewise.jobs.batch import Batch, Result, Tally
 from edgewise.jobs.lines import Chunk, Draft, Request, cut, parsed
+from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Ask, Ran, Run
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.share import Share
-from edgewise.jobs.store import Claimed, Done, Held, PaidCall, Worked
+from edgewise.jobs.store import Claimed, Done, Held, Worked
 from edgewise.words import Attempt
 
 Pressure = Callable[[str], Awaitable[float]]

@@ -1,0 +1,52 @@
+"""A provider call that was paid for, as it is kept until its line has a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+import orjson
+
+from edgewise.chat import Answer, Usage
+from edgewise.words import Attempt, Model
+
+
+@dataclass(frozen=True, slots=True)
+class PaidCall:
+    """A provider call's answer and what it took; the attempts' models are filled in by who made the call."""
+
+    answer: Answer
+    attempts: list[Attempt]
+
+
+def attempts_wire(attempts: Iterable[Attempt]) -> bytes:
+    """Attempts as JSON, without their model."""
+    return orjson.dumps(
+        [
+            {
+                "role": attempt.role,
+                "status": attempt.status,
+                "error": attempt.error,
+                "latency_ms": attempt.latency_ms,
+                "usage": attempt.usage.wire() if attempt.usage else None,
+                "cost_usd": str(attempt.cost_usd) if attempt.cost_usd is not None else None,
+            }
+            for attempt in attempts
+        ]
+    )
+
+
+def attempts_of(wire: bytes) -> list[Attempt]:
+    return [
+        Attempt(
+            Model("", ""),
+            role=found["role"],
+            status=found["status"],
+            error=found["error"],
+            latency_ms=found["latency_ms"],
+            usage=Usage.of(found["usage"]),
+            cost_usd=Decimal(found["cost_usd"]) if found["cost_usd"] is not None else None,
+        )
+        for found in orjson.loads(wire)
+    ]
