@@ -5,9 +5,9 @@ model. It is an extra for the laptop and never part of the layer: both packages 
 is loaded, in a thread, not before.
 
 One thread generates and calls wait in line for it, the first come first; a line that is too long is refused. One, and
-not one a core, because the engine's threads wait for each other by spinning: two of them on two busy cores made 2
-tokens a second where one made 150. A call is given up between two tokens, when its client leaves or its deadline
-passes; while the prompt is being read it cannot be stopped.
+not one a core, because the engine's threads wait for each other by spinning, and a core that does something else
+meanwhile stops them all (docs/decisions/0003-provider-room.md). A call is given up between two tokens, when its client
+leaves or its deadline passes; while the prompt is being read it cannot be stopped.
 
 Source: https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct (Apache-2.0), for the sampling defaults too.
 """
@@ -58,7 +58,7 @@ Engine = Callable[[dict[str, Any], Told], None]
 """Generates for one chat body, blocking. Raises RuntimeError for what it cannot do."""
 
 
-def load_engine() -> Engine:
+def load_engine(threads: int = 1) -> Engine:
     """The weights in memory and ready (0.2 s when they are in the page cache); blocking."""
     import xllamacpp
 
@@ -68,7 +68,7 @@ def load_engine() -> Engine:
     options = xllamacpp.CommonParams()
     options.model.path = str(Path(found.origin).with_name(_WEIGHTS))
     options.n_ctx = CONTEXT_TOKENS
-    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 1
+    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads
     options.n_parallel = 1
     options.cache_ram_mib = 0
     options.warmup = options.fit_params = options.ui = False
