@@ -104,7 +104,7 @@ class Ask:
     options: Options
     many: bool = True
     """False: the client named one model, and the candidates are its twins."""
-    features: Mapping[str, float] = field(default_factory=dict)
+    features: Mapping[str, Any] = field(default_factory=dict)
     difficulty: float = 0.5
     """Calibrated probability that a small model's answer is not good enough, 0 to 1."""
     gain: float | None = None

@@ -1,32 +1,47 @@
-"""Carries out a choice: asks its models in order until one has answered, within the deadline.
+"""Carries out a choice: its steps in order, each answer checked, until one is kept; all within the deadline.
 
-A failure that another model may not share moves on to the next by capability; a refusal of the request itself does
-not, except that a prompt too long, or refused on content, has lists of its own. Once bytes are out there is no silent
-switch: what `Live.chunks` does after its first piece is the provider's last word. No attempt starts that the deadline
-leaves no time for.
+A step with a check is asked whole and held back: its answer goes out only when the check accepts it, a pair being
+asked at once. The last step streams. A failure that another model may not share moves on to the next by capability;
+a refusal of the request itself does not, except that a prompt too long, or refused on content, has lists of its own.
+Once bytes are out there is no silent switch: what `Live.chunks` does after its first piece is the provider's last
+word. No attempt starts that the deadline leaves no time for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from typing import Any
 
-from edgewise.chat import ChatRequest
+from edgewise.chat import Answer, ChatRequest, unfold
 from edgewise.clock import Deadline
 from edgewise.errors import (
     ContentRefused,
     ContextTooLong,
     EdgewiseError,
     UpstreamError,
+    UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from edgewise.routing.health import Health
-from edgewise.words import Attempt, Caller, Choice, Live, Model
+from edgewise.routing import evidence
+from edgewise.routing.breaker import Breakers
+from edgewise.routing.evidence import Confidence
+from edgewise.routing.retry_budget import RetryBudget
+from edgewise.words import Attempt, AttemptRole, Caller, Choice, Live, Model, Step
 
 LEAST_ATTEMPT_S = 0.25
 """An attempt with less time than this can't bring an answer."""
+USUAL_LATENCY_MS = 3000.0
+BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 20.0
+PASSING = frozenset({401, 403, 404, 408, 409, 425, 429})
+"""Refusals that are about this provider or this moment, not about the request: another model may answer."""
+
+LogLength = Callable[[Model], tuple[float, float] | None]
 
 
 @dataclass(slots=True)
@@ -38,32 +53,96 @@ class Drive:
     caller: Caller
     deadline: Deadline
     trail: list[Attempt]
-    health: Health
+    breakers: Breakers
+    budget: RetryBudget
+    log_length: LogLength = lambda _: None
     on_context: Sequence[Model] = ()
     on_content: Sequence[Model] = ()
     max_attempts: int = 6
+    hedge: bool = False
+    in_flight: dict[str, int] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     async def run(self) -> Live:
-        """The first answer of the choice's models and fallbacks. Raises the last error when all have failed."""
-        return await self.first_of([*self.choice.steps[-1].models, *self.choice.fallbacks])
+        """The first answer that is kept. Raises the last error when every model has failed."""
+        self.budget.request()
+        *early, last = self.choice.steps
+        for step in early:
+            live = await self.tried_out(step, last)
+            if live is not None:
+                return live
+        return await self.first_of([*last.models, *self.choice.fallbacks])
+
+    async def tried_out(self, step: Step, last: Step) -> Live | None:
+        """A step's answer when its check accepts it; None to go on. A failure here is not the request's."""
+        whole = changed(self.request, stream=False)
+        needed = max(_latency_s(m) for m in step.models) + _latency_s(last.models[0])
+        if self.deadline.left_s() < 2 * needed or not await self.breakers.may(step.models[0]):
+            self.notes.append("cheap step skipped")
+            return None
+        deadline = self.deadline.sooner(self.deadline.left_s() - needed)
+        found = await asyncio.gather(
+            *(self._quietly(model, whole, deadline, "check" if n else "answer") for n, model in enumerate(step.models))
+        )
+        first = found[0]
+        if first is None:
+            return None
+        confidence = self._confidence(step, first, found[1:])
+        if confidence.value < step.at_least:
+            self.notes.append(f"{confidence.source} {confidence.value:.2f} < {step.at_least:.2f}")
+            return None
+        self.notes.append(f"kept on {confidence.source} {confidence.value:.2f}")
+        return self._live(step.models[0], first, confidence)
+
+    def _confidence(self, step: Step, first: Answer, others: Sequence[Answer | None]) -> Confidence:
+        model = step.models[0]
+        own = evidence.own(self.request, first, base=_quality(model), usual_log_length=self.log_length(model))
+        kind = evidence.comparable(self.request)
+        second = next((answer for answer in others if answer is not None), None)
+        if step.accept == "agreement" and kind is not None and second is not None and own.value > 0.2:
+            return evidence.agreement(first, second, kind)
+        return own
+
+    async def _quietly(
+        self, model: Model, request: ChatRequest, deadline: Deadline, role: AttemptRole
+    ) -> Answer | None:
+        try:
+            return await self.whole(model, request, deadline, role)
+        except UpstreamError as error:
+            self.notes.append(f"{model.name} failed")
+            if not isinstance(error, UpstreamRefused):
+                await self.breakers.ill(model, error)
+        except EdgewiseError:
+            self.notes.append(f"{model.name} refused")
+        return None
+
+    def _live(self, model: Model, answer: Answer, confidence: Confidence) -> Live:
+        live = Live(model, confidence=confidence.value, confidence_source=confidence.source, reason=self.reason())
+        if self.request.stream:
+            clock = self.deadline.clock
+            pieces = unfold(answer, id=clock.token("chatcmpl-"), created=int(clock.now()))
+            live.chunks = _each(list(pieces))
+        else:
+            live.answer = answer
+        return live
 
     async def first_of(self, models: Sequence[Model]) -> Live:
-        """Ask `models` one after another."""
+        """Ask `models` one after another; then again those that may recover, within the retry budget."""
         waiting = list(models)
-        asleep: list[Model] = []
+        failed: list[tuple[Model, EdgewiseError]] = []
         last: EdgewiseError | None = None
-        while waiting and len(self.tried) < self.max_attempts:
+        resting: set[str] = set()
+        while waiting and len(self.tried) < self.max_attempts and self.deadline.left_s() >= LEAST_ATTEMPT_S:
             model = waiting.pop(0)
+            # Nobody is skipped for good: when all others have failed, the resting ones are asked after all.
+            if waiting and model.name not in resting and not await self.breakers.may(model):
+                resting.add(model.name)
+                waiting.append(model)
+                self.notes.append(f"{model.name} is resting")
+                continue
             if model.name in self.tried:
                 continue
-            if not asleep and waiting and not await self.health.may(model):
-                # Nobody is skipped for good: when all others have failed too, the cooling ones are asked after all.
-                asleep.append(model)
-                waiting.append(model)
-                continue
-            if self.deadline.left_s() < LEAST_ATTEMPT_S:
-                break
             self.tried.append(model.name)
             try:
                 return await self.ask(model, waiting)
@@ -72,13 +151,35 @@ class Drive:
             except ContentRefused as error:
                 last, waiting = error, self._after(error, self.on_content)
             except UpstreamRefused as error:
-                if error.status not in (401, 403, 404, 408, 409, 425, 429):
+                if error.status not in PASSING:
                     raise
                 last = error
-                await self.health.ill(model, error)
+                await self.breakers.ill(model, error)
             except UpstreamError as error:
                 last = error
-                await self.health.ill(model, error)
+                failed.append((model, error))
+                await self.breakers.ill(model, error)
+        return await self._again(failed, last)
+
+    async def _again(self, failed: list[tuple[Model, EdgewiseError]], last: EdgewiseError | None) -> Live:
+        """One more round over what may recover: full jitter, a provider's own Retry-After first, if time allows."""
+        for turn, (model, error) in enumerate(sorted(failed, key=lambda pair: _wait_s(pair[1]) or BACKOFF_S)):
+            named = _wait_s(error)
+            wait = named if named is not None else self.deadline.clock.uniform() * BACKOFF_S * 2**turn
+            if isinstance(error, UpstreamError) and not error.retryable:
+                continue
+            if wait > LONGEST_BACKOFF_S or self.deadline.left_s() < wait + max(LEAST_ATTEMPT_S, _latency_s(model)):
+                continue
+            if len(self.tried) >= self.max_attempts or not self.budget.take():
+                break
+            await self.deadline.clock.sleep(wait)
+            self.tried.append(model.name)
+            self.notes.append(f"retry of {model.name}")
+            try:
+                return await self.ask(model, ())
+            except UpstreamError as again:
+                last = again
+                await self.breakers.ill(model, again)
         if last is None:
             raise UpstreamTimeout("The deadline left no time to ask a model.")
         raise last
@@ -86,25 +187,72 @@ class Drive:
     async def ask(self, model: Model, waiting: Sequence[Model]) -> Live:
         """One call to one model; time is kept back for the next one when there is enough for both."""
         deadline = self._share(model, waiting)
+        if len(self.tried) > 1:
+            self.notes.append(f"fallback to {model.name}")
+        if not self.request.stream:
+            partner = waiting[0] if self.hedge and waiting else None
+            winner, answer = await self._hedged(model, partner, deadline)
+            confidence = evidence.own(
+                self.request, answer, base=_quality(winner), usual_log_length=self.log_length(winner)
+            )
+            return self._live(winner, answer, confidence)
+        self.in_flight[model.name] = self.in_flight.get(model.name, 0) + 1
         started = deadline.clock.tick()
-        reason = self.choice.reason if len(self.tried) == 1 else f"{self.choice.reason}; fallback {len(self.tried) - 1}"
-        if self.request.stream:
+        try:
             chunks = await self.caller.stream(model, self.request, deadline, self.trail)
-            live = Live(model, chunks=chunks, reason=reason)
-        else:
-            answer = await self.caller.complete(model, self.request, deadline, self.trail)
-            live = Live(model, answer=answer, reason=reason)
-        await self.health.well(model, (deadline.clock.tick() - started) * 1000)
-        return live
+        finally:
+            self.in_flight[model.name] -= 1
+        await self.breakers.well(model, (deadline.clock.tick() - started) * 1000)
+        return Live(model, chunks=chunks, reason=self.reason())
+
+    async def _hedged(self, model: Model, partner: Model | None, deadline: Deadline) -> tuple[Model, Answer]:
+        """Ask `model`, and `partner` too when no answer came in twice its usual time; the first one counts."""
+        if partner is None:
+            return model, await self.whole(model, self.request, deadline, "answer")
+        first = asyncio.create_task(self.whole(model, self.request, deadline, "answer"))
+        patience = asyncio.create_task(deadline.clock.sleep(2 * _latency_s(model)))
+        await asyncio.wait({first, patience}, return_when=asyncio.FIRST_COMPLETED)
+        patience.cancel()
+        if first.done() or not self.budget.take():
+            return model, await first
+        self.notes.append(f"hedged with {partner.name}")
+        second = asyncio.create_task(self.whole(partner, self.request, deadline, "hedge"))
+        names = {first: model, second: partner}
+        pending = {first, second}
+        while True:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            won = next((task for task in done if task.exception() is None), None)
+            if won is not None or not pending:
+                break
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        chosen = won or first
+        return names[chosen], await chosen
+
+    async def whole(self, model: Model, request: ChatRequest, deadline: Deadline, role: AttemptRole) -> Answer:
+        """One whole answer; its attempts go into the trail under `role`."""
+        own: list[Attempt] = []
+        self.in_flight[model.name] = self.in_flight.get(model.name, 0) + 1
+        started = deadline.clock.tick()
+        try:
+            answer = await self.caller.complete(model, request, deadline, own)
+        finally:
+            self.in_flight[model.name] -= 1
+            self.trail.extend(changed(attempt, role=role) for attempt in own)
+        await self.breakers.well(model, (deadline.clock.tick() - started) * 1000)
+        return answer
+
+    def reason(self) -> str:
+        """The choice's reason and what came of it."""
+        return "; ".join([self.choice.reason, *self.notes])
 
     def _share(self, model: Model, waiting: Sequence[Model]) -> Deadline:
-        left = self.deadline.left_s()
+        """The whole deadline, less a second model's time when there is plenty for both."""
         if not waiting:
             return self.deadline
-        mine = (model.latency_ms or 3000.0) / 1000
-        next_one = min((m.latency_ms or 3000.0) / 1000 for m in waiting)
-        spare = left - 2 * next_one
-        return self.deadline.sooner(spare) if spare > 4 * mine else self.deadline
+        spare = self.deadline.left_s() - 2 * min(_latency_s(m) for m in waiting)
+        return self.deadline.sooner(spare) if spare > 4 * _latency_s(model) else self.deadline
 
     def _after(self, error: EdgewiseError, named: Sequence[Model]) -> list[Model]:
         """Who may still help: the list kept for this failure; without one nobody."""
@@ -114,6 +262,18 @@ class Drive:
         return helpers
 
 
-def nobody() -> UpstreamUnavailable:
-    """There is no candidate at all."""
-    return UpstreamUnavailable("No configured model can take this request.")
+def _latency_s(model: Model) -> float:
+    return (model.latency_ms or USUAL_LATENCY_MS) / 1000
+
+
+def _quality(model: Model) -> float:
+    return model.quality if model.quality is not None else 0.7
+
+
+def _wait_s(error: EdgewiseError) -> float | None:
+    return error.retry_after_s if isinstance(error, UpstreamRateLimited | UpstreamUnavailable) else None
+
+
+async def _each(pieces: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    for piece in pieces:
+        yield piece

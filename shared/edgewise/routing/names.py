@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -36,7 +36,6 @@ STRATEGIES = (
     "smart_cascade",
     "hybrid",
     "learned",
-    "planned",
     "fallback",
     "weighted",
     "lowest_latency",
@@ -81,6 +80,8 @@ class Asked:
     many: bool
     """True: any of `models` will do (auto, an alias of several); False: the client named one model."""
     routing: Mapping[str, Any] = field(default_factory=dict)
+    market: bool = False
+    """True: the whole offer (`auto`), to be picked from; False: a list that somebody wrote, in its order."""
 
 
 def strategy_named(word: str) -> str | None:
@@ -102,7 +103,7 @@ def read(name: str, catalog: Catalog, aliases: Mapping[str, Alias]) -> Asked:
             brought["strategy"] = strategy
         inner = _known(base, catalog, aliases, depth=0) if brought else None
         if inner is not None:
-            return Asked(inner.base, inner.models, inner.many, {**inner.routing, **brought})
+            return replace(inner, routing={**inner.routing, **brought})
     provider, slash, _ = name.partition("/")
     hint = f" No provider {provider!r} is configured." if slash and provider not in catalog.providers else ""
     raise ModelNotFound(f"The model {name!r} does not exist or is not available here.{hint}", param="model")
@@ -114,15 +115,16 @@ def _known(name: str, catalog: Catalog, aliases: Mapping[str, Alias], depth: int
         models: list[Model] = []
         routing: dict[str, Any] = {}
         many = len(alias.models) > 1
+        market = False
         for inner_name in alias.models:
             inner = _known(inner_name, catalog, aliases, depth + 1)
             if inner is not None:
                 models += [model for model in inner.models if model not in models]
                 routing |= inner.routing
-                many = many or inner.many
-        return Asked(name, tuple(models), many, {**routing, **alias.routing}) if models else None
+                many, market = many or inner.many, market or inner.market
+        return Asked(name, tuple(models), many, {**routing, **alias.routing}, market) if models else None
     if name in ("auto", "edgewise/auto"):
-        return Asked("auto", catalog.offered(), many=True)
+        return Asked("auto", catalog.offered(), many=True, market=True)
     found = catalog.find(name)
     return Asked(name, found, many=False) if found else None
 

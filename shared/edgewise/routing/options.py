@@ -15,8 +15,8 @@ from edgewise.errors import InvalidRequest
 from edgewise.routing.names import PRESETS, strategy_named
 
 Preference = Literal["cheap", "balanced", "best"]
-COST_WEIGHTS: dict[str, float] = {"cheap": 40.0, "balanced": 8.0, "best": 0.8}
-"""Quality points (0 to 1) that one cent of cost per request is worth, in hundredths: the λ of the plan scorer."""
+COST_WEIGHTS: dict[str, float] = {"cheap": 60.0, "balanced": 12.0, "best": 0.5}
+"""λ of the plan scorer by preference: quality points (0 to 1) that one US dollar a request is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ def _value(name: str, value: Any) -> Any:
     if name == "max_attempts":
         return max(1, min(20, int(value)))
     if name == "strategy":
+        if str(value).lower() == "auto":
+            return None
         found = strategy_named(str(value))
         if found is None:
             raise ValueError(value)

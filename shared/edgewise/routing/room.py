@@ -1,50 +1,71 @@
 """The routing room: which model, in what order, and why.
 
 Resolves a requested name to candidates, prices them for this request, lets a strategy choose, and carries the choice
-out. It keeps no text: what it remembers of a request are counts.
+out. What it learns comes back through `observe` and `learn`. It keeps no text: what it remembers are counts.
+
+It doesn't know what an answer costs its caller's budget (policy), nor whether the answer was cached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Any
 
 from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock, Deadline
-from edgewise.errors import InvalidRequest, ModelNotFound
-from edgewise.routing import names
-from edgewise.routing.ask import USUAL_OUTPUT_TOKENS, Ask, Candidate, Demand, demand_of, price
+from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound
+from edgewise.routing import evidence, names
+from edgewise.routing.ask import Ask, Candidate, demand_of, total
+from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
+from edgewise.routing.complexity import question_of
 from edgewise.routing.drive import Drive
-from edgewise.routing.health import Health, LocalHealth
+from edgewise.routing.knowing import Knowing, Lengths, Reading, gain_of, pair_of
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
-from edgewise.routing.strategies import fallback, simple
+from edgewise.routing.pacing import Pacing
+from edgewise.routing.retry_budget import RetryBudget
+from edgewise.routing.scorer import hull
+from edgewise.routing.shortlist import Shortlist
+from edgewise.routing.strategies import BY_NAME
 from edgewise.routing.tokens import Corrections
 from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Target
 
-Strategy = Callable[[Ask], Choice]
-STRATEGIES: dict[str, Strategy] = {"simple": simple.choose, "fallback": fallback.choose}
+ORDERED = frozenset({"fallback", "weighted", "least_busy", "sticky", "lowest_latency"})
+"""Strategies for which the list of candidates is the operator's, not a market to pick from."""
+MOST_SESSIONS = 2000
+SHADOW = "shadow"
 
 
 @dataclass(slots=True)
 class Room:
-    """Implements `flow.Router`. `defaults` are routing options of the house, under everybody else's."""
+    """Implements `flow.Router`.
+
+    defaults   routing options of the house, under everybody else's
+    pacing     a budget over a window that routing paces itself by; None without one
+    """
 
     catalog: Catalog
     clock: Clock
     aliases: Mapping[str, Alias] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    default_strategy: str = "simple"
-    health: Health | None = None
+    default_strategy: str = "hybrid"
+    breakers: Breakers | None = None
+    knowing: Knowing = field(default_factory=Knowing)
     corrections: Corrections = field(default_factory=Corrections)
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    pacing: Pacing | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
+    _sessions: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _shortlist: Shortlist = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.health is None:
-            self.health = LocalHealth(self.clock)
+        self.breakers = self.breakers or Breakers(self.clock)
+        self._shortlist = Shortlist(self.corrections, self.breakers)
 
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         """What the requested name stands for. Raises `ModelNotFound`, `NotAllowed`, `InvalidRequest`."""
@@ -52,10 +73,7 @@ class Room:
         routing = {**asked.routing, **plan.routing, **request.routing}
         if plan.prefer_cheap:
             routing["prefer"] = "cheap"
-        if options.models:
-            models = [model for name in options.models for model in names.read(name, self.catalog, self.aliases).models]
-            asked = changed(asked, models=distinct(models), many=True)
-        kept = tuple(m for m in asked.models if _wanted(m, options))
+        kept = tuple(model for model in asked.models if _wanted(model, options))
         if not kept:
             raise ModelNotFound("No model is left after `only` and `ignore`.", param="routing")
         return names.target_of(
@@ -69,57 +87,112 @@ class Room:
         layers: list[Mapping[str, Any]] = [self.defaults, asked.routing, plan.routing, request.routing]
         if plan.prefer_cheap:
             layers.append({"prefer": "cheap"})
-        return asked, parse(*layers)
+        options = parse(*layers)
+        if options.models:
+            models = distinct(m for name in options.models for m in self._named_models(name))
+            asked = changed(asked, models=models, many=True)
+        return asked, options
+
+    def _named_models(self, name: str) -> tuple[Model, ...]:
+        return names.read(name, self.catalog, self.aliases).models
 
     async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
         """The plan of models for this request. Raises `InvalidRequest` when no candidate can take it."""
         asked, options = self._read(request, plan)
-        many = asked.many or bool(options.models)
+        ask = self.ask(request, target.models, asked, options)
+        name = options.strategy or (self.default_strategy if asked.market else "fallback")
+        choice = self._with_fallbacks(BY_NAME[name](ask), ask)
+        return self._with_shadow(choice, ask)
+
+    def ask(self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options) -> Ask:
+        """Everything a strategy may know of this request. Pure but for what this process has seen."""
         demand = demand_of(request)
-        fitting = [m for m in target.models if demand.fits(m, self.corrections.factor(m.name, m.id))]
-        if many and not fitting:
+        fitting = [m for m in models if demand.fits(m, self.corrections.factor(m.name, m.id))]
+        if asked.many and not fitting:
             raise InvalidRequest("No candidate model can take this request (tools, images, schema or length).")
         # A model that the client named itself is asked even if the catalogue doubts it: the provider knows better.
-        models = fitting or list(target.models)
-        ask = Ask(
-            demand=demand,
-            candidates=tuple(self._candidate(model, demand) for model in models),
-            options=options,
-            many=many,
-            features={"prompt_tokens": demand.prompt_tokens},
-            in_flight=self.in_flight,
-            uniform=self.clock.uniform,
+        reading = self.knowing.read(question_of(request))
+        candidates = self._shortlist.candidates(
+            fitting or models, demand, reading.difficulty, keep_order=options.strategy in ORDERED or not asked.market
         )
-        name = options.strategy or (self.default_strategy if many else "fallback")
-        choice = STRATEGIES.get(name, simple.choose)(ask)
-        return self._with_fallbacks(choice, ask)
+        gain, extra = self._learned(candidates, reading, options)
+        kind = evidence.comparable(request)
+        return Ask(
+            demand=demand,
+            candidates=candidates,
+            options=options,
+            many=asked.many,
+            features={
+                "prompt_tokens": demand.prompt_tokens,
+                "output_limit": demand.output_limit,
+                "difficulty": round(reading.difficulty, 4),
+                "comparable": kind,
+                "gain": None if gain is None else round(gain, 4),
+                "needs": sorted(demand.needs),
+                "prefer": options.prefer,
+                "candidates": [c.model.name for c in candidates],
+                **{name: round(value, 3) for name, value in reading.counts.items()},
+            },
+            difficulty=reading.difficulty,
+            gain=gain,
+            window_lambda=self.pacing.price if self.pacing else 0.0,
+            uniform=self.clock.uniform,
+            in_flight=self.in_flight,
+            pinned=self._sessions.get(options.session) if options.session else None,
+            comparable=kind,
+            extra=extra,
+        )
 
-    def _candidate(self, model: Model, demand: Demand) -> Candidate:
-        expected, worst = price(model, demand, self.corrections, USUAL_OUTPUT_TOKENS)
-        quality = model.quality if model.quality is not None else 0.7
-        return Candidate(model, expected, worst, model.latency_ms or 3000.0, quality)
+    def _learned(
+        self, candidates: Sequence[Candidate], reading: Reading, options: Options
+    ) -> tuple[float | None, dict[str, Any]]:
+        """What the pair's learner says, if it may speak: its test has passed, or a guarantee is proved."""
+        ranked = hull(candidates)
+        if len(ranked) < 2:
+            return None, {}
+        pair = pair_of(ranked[0].model, ranked[-1].model)
+        learner = self.knowing.learners.get(pair)
+        if learner is None:
+            return None, {"learned": "no labels yet"}
+        extra: dict[str, Any] = {"learned": learner.test.reason()}
+        if options.guarantee:
+            found = self.knowing.operating(pair, float(options.guarantee.get("delta", 0.02)))
+            if found is None:
+                return None, extra
+            extra["threshold"] = found.threshold
+            return learner.gain(reading.seen), extra
+        return (learner.gain(reading.seen) if learner.test.serving else None), extra
 
     def _with_fallbacks(self, choice: Choice, ask: Ask) -> Choice:
         """Who steps in: the request's own list, else the strategy's; for one named model only its twins."""
         options = ask.options
         if options.fallbacks:
-            return changed(choice, fallbacks=self._named(options.fallbacks, ask.demand))
+            named = distinct(m for name in options.fallbacks for m in self._named_models(name))
+            return changed(choice, fallbacks=tuple(m for m in named if ask.demand.fits(m)))
+        if options.allow_fallbacks is False:
+            return changed(choice, fallbacks=())
         if not ask.many:
-            twins = [t for m in ask.candidates for t in self.catalog.twins(m.model) if ask.demand.fits(t)]
-            own = [c.model for c in ask.candidates[1:]]
-            found = distinct([*own, *twins])
-            return changed(choice, fallbacks=found if options.allow_fallbacks is not False else ())
-        return changed(choice, fallbacks=()) if options.allow_fallbacks is False else choice
+            twins = [t for c in ask.candidates for t in self.catalog.twins(c.model) if ask.demand.fits(t)]
+            return changed(choice, fallbacks=distinct([*(c.model for c in ask.candidates[1:]), *twins]))
+        return choice
 
-    def _named(self, wanted: Sequence[str], demand: Demand) -> tuple[Model, ...]:
-        found = [model for name in wanted for model in names.read(name, self.catalog, self.aliases).models]
-        return distinct(model for model in found if demand.fits(model))
+    def _with_shadow(self, choice: Choice, ask: Ask) -> Choice:
+        """A set share of requests is also asked of the other tier, so that there are labels to learn from."""
+        share = ask.options.shadow or 0.0
+        if share <= 0 or ask.comparable is None or len(choice.steps) > 1 or self.clock.uniform() >= share:
+            return choice
+        ranked = hull(ask.candidates)
+        ends = [c for c in (ranked[0], ranked[-1]) if c.model != choice.steps[0].models[0]] if len(ranked) > 1 else []
+        if len(ends) != 1:
+            return choice
+        features = {**choice.features, SHADOW: ends[0].model.name}
+        return changed(choice, features=features, worst_usd=total([choice.worst_usd, ends[0].worst_usd]))
 
     async def carry_out(
         self, choice: Choice, request: ChatRequest, caller: Caller, deadline: Deadline, trail: list[Attempt]
     ) -> Live:
         """Ask the choice's models until one has answered. Raises the last `UpstreamError` when none has."""
-        assert self.health is not None
+        assert self.breakers is not None
         options = parse(self.defaults, request.routing)
         drive = Drive(
             choice,
@@ -127,25 +200,62 @@ class Room:
             caller,
             deadline,
             trail,
-            self.health,
-            on_context=self._named(options.context_fallbacks, demand_of(request)) if options.context_fallbacks else (),
-            on_content=self._named(options.content_fallbacks, demand_of(request)) if options.content_fallbacks else (),
+            self.breakers,
+            self.budget,
+            log_length=self.knowing.log_length,
+            on_context=distinct(m for name in options.context_fallbacks for m in self._named_models(name)),
+            on_content=distinct(m for name in options.content_fallbacks for m in self._named_models(name)),
             max_attempts=options.max_attempts,
+            hedge=options.hedge,
+            in_flight=self.in_flight,
         )
-        return await drive.run()
+        shadow = choice.features.get(SHADOW)
+        if shadow is None or request.stream:
+            return await drive.run()
+        live, other = await asyncio.gather(drive.run(), self._shadowed(str(shadow), drive))
+        if live.answer is not None and other is not None:
+            self._label(request, live, self._named_models(str(shadow))[0], other)
+        return live
 
-    def observe(
-        self,
-        request: ChatRequest,  # noqa: ARG002
-        choice: Choice,
-        trail: list[Attempt],
-        answer: Answer | None,  # noqa: ARG002
-    ) -> None:
-        """Learn from a finished request: token counts per model."""
-        estimated = int(choice.features.get("prompt_tokens", 0)) if choice.features else 0
+    async def _shadowed(self, name: str, drive: Drive) -> Answer | None:
+        """The shadow's answer; its failure is nobody's."""
+        try:
+            return await drive.whole(self._named_models(name)[0], drive.request, drive.deadline, "shadow")
+        except EdgewiseError:
+            return None
+
+    def _label(self, request: ChatRequest, live: Live, shadow: Model, other: Answer) -> None:
+        kind = evidence.comparable(request)
+        if kind is None or live.answer is None:
+            return
+        agreed = evidence.agreement(live.answer, other, kind).source == "agreement"
+        # Which of the two is the weak one follows from the hull that the choice was made on: cheaper is weak.
+        cheap = _cheaper(live.model, shadow)
+        strong = shadow if cheap is live.model else live.model
+        self.knowing.learn(pair_of(cheap, strong), self.knowing.read(question_of(request)).seen, gain_of(agreed))
+
+    def learn(self, request: ChatRequest, weak: str, strong: str, gain: float) -> None:
+        """One label from outside (feedback, a judge): how much better `strong` was than `weak`, from −1 to 1."""
+        pair = f"{weak}|{strong}"
+        self.knowing.learn(pair, self.knowing.read(question_of(request)).seen, max(-1.0, min(1.0, gain)))
+
+    def observe(self, request: ChatRequest, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
+        """Take in a finished request: token counts and lengths by model, the session's model, what was spent."""
+        estimated = int(choice.features.get("prompt_tokens") or 0)
         for attempt in trail:
             if attempt.error is None:
                 self.corrections.learn(attempt.model.name, estimated, attempt.usage)
+                self.knowing.lengths.setdefault(attempt.model.name, Lengths()).add(attempt.usage)
+        spent = sum(float(attempt.cost_usd) for attempt in trail if attempt.cost_usd is not None)
+        if self.pacing is not None:
+            self.pacing.spend(spent)
+        session = request.routing.get("session")
+        final = next((a for a in reversed(trail) if a.error is None and a.role in ("answer", "hedge")), None)
+        if session and final is not None and answer is not None:
+            self._sessions[str(session)] = final.model.name
+            self._sessions.move_to_end(str(session))
+            while len(self._sessions) > MOST_SESSIONS:
+                self._sessions.popitem(last=False)
 
 
 def distinct(models: Iterable[Model]) -> tuple[Model, ...]:
@@ -155,3 +265,9 @@ def distinct(models: Iterable[Model]) -> tuple[Model, ...]:
 
 def _wanted(model: Model, options: Options) -> bool:
     return (not options.only or model.provider in options.only) and model.provider not in options.ignore
+
+
+def _cheaper(first: Model, second: Model) -> Model:
+    if first.price is None or second.price is None:
+        return first
+    return first if first.price.output <= second.price.output else second

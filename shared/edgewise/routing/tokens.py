@@ -25,6 +25,8 @@ PIECE = re.compile(
 )
 PER_CHAR = {"cjk": 0.72, "hangul": 0.66, "cyrillic": 0.27, "other": 0.34}
 MESSAGE_TOKENS = 4
+LONG_CHARS = 8000
+SLICE_CHARS = 1500
 REPLY_TOKENS = 3
 IMAGE_TOKENS = {"low": 85, "auto": 765, "high": 1105}
 FAMILIES: tuple[tuple[str, float], ...] = (
@@ -40,7 +42,15 @@ against published tokenizers; Claude's later generations by an unofficial recons
 
 
 def estimate(text: str) -> float:
-    """About how many o200k tokens `text` is. Cost: one pass, about 10 MB/s."""
+    """About how many o200k tokens `text` is. Cost: one pass, about 10 MB/s; of a long text four slices are read."""
+    if len(text) > LONG_CHARS:
+        starts = [number * (len(text) - SLICE_CHARS) // 3 for number in range(4)]
+        part = sum(_estimate(text[start : start + SLICE_CHARS]) for start in starts)
+        return part * len(text) / (4 * SLICE_CHARS)
+    return _estimate(text)
+
+
+def _estimate(text: str) -> float:
     total = 0.0
     for found in PIECE.finditer(text):
         kind = found.lastgroup

@@ -1,0 +1,157 @@
+"""The routing room's shared state in the state table: breakers, learners, overrides of the catalogue.
+
+    pk=health#<model>   sk=breaker    failures, window_began, open_until, probe_until, opened
+    pk=learn#<pair>     sk=state      state (bytes, one learner), version, updated_at
+    pk=model#overrides  sk=<model>    row: fields of a catalogue row, laid over the compiled ones
+
+Times are seconds since the epoch. Every item but the overrides expires; an expired one is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from edgewise.aws import AwsError, Item, Table
+from edgewise.clock import Clock
+from edgewise.routing.breaker import WINDOW_S, State, StoreError
+
+HEALTH_TTL_S = 600
+LEARN_TTL_S = 90 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class TableStore:
+    """Implements `breaker.Store`."""
+
+    table: Table
+    clock: Clock
+
+    async def read(self, name: str) -> State:
+        try:
+            item = await self.table.get(f"health#{name}", "breaker")
+        except AwsError as error:
+            raise StoreError(error.code) from error
+        return _state(item) if item and item.get("expires_at", 0) > self.clock.now() else State()
+
+    async def fail(self, name: str, now: float) -> State:
+        """Count one failure; a window that is over begins anew."""
+        values = {":one": 1, ":zero": 0, ":now": _number(now), ":ttl": int(now) + HEALTH_TTL_S}
+        try:
+            item = await self.table.update(
+                f"health#{name}",
+                "breaker",
+                "SET failures = if_not_exists(failures, :zero) + :one, expires_at = :ttl,"
+                " window_began = if_not_exists(window_began, :now)",
+                condition="attribute_not_exists(window_began) OR window_began > :since",
+                values={**values, ":since": _number(now - WINDOW_S)},
+            )
+        except AwsError as error:
+            if not error.is_condition:
+                raise StoreError(error.code) from error
+            item = await self._again(name, values)
+        return _state(item)
+
+    async def _again(self, name: str, values: Mapping[str, Any]) -> Item:
+        try:
+            return await self.table.update(
+                f"health#{name}",
+                "breaker",
+                "SET failures = :one, window_began = :now, expires_at = :ttl",
+                values={key: values[key] for key in (":one", ":now", ":ttl")},
+            )
+        except AwsError as error:
+            raise StoreError(error.code) from error
+
+    async def open(self, name: str, until: float, opened: int) -> None:
+        try:
+            await self.table.update(
+                f"health#{name}",
+                "breaker",
+                "SET open_until = :until, opened = :opened, probe_until = :zero, expires_at = :ttl",
+                values={
+                    ":until": _number(until),
+                    ":opened": opened,
+                    ":zero": 0,
+                    ":ttl": int(until) + HEALTH_TTL_S,
+                },
+                returns="NONE",
+            )
+        except AwsError as error:
+            raise StoreError(error.code) from error
+
+    async def probe(self, name: str, now: float, until: float) -> bool:
+        """True for the one caller that may try; the write's condition decides among all environments."""
+        try:
+            await self.table.update(
+                f"health#{name}",
+                "breaker",
+                "SET probe_until = :until, expires_at = :ttl",
+                condition="attribute_not_exists(probe_until) OR probe_until <= :now",
+                values={":until": _number(until), ":now": _number(now), ":ttl": int(until) + HEALTH_TTL_S},
+                returns="NONE",
+            )
+        except AwsError as error:
+            if error.is_condition:
+                return False
+            raise StoreError(error.code) from error
+        return True
+
+    async def close(self, name: str) -> None:
+        try:
+            await self.table.delete(f"health#{name}", "breaker")
+        except AwsError as error:
+            raise StoreError(error.code) from error
+
+
+def _state(item: Mapping[str, Any]) -> State:
+    return State(
+        failures=int(item.get("failures", 0)),
+        window_began=float(item.get("window_began", 0)),
+        open_until=float(item.get("open_until", 0)),
+        probe_until=float(item.get("probe_until", 0)),
+        opened=int(item.get("opened", 0)),
+    )
+
+
+def _number(value: float) -> Decimal:
+    return Decimal(f"{value:.3f}")
+
+
+async def save_learner(table: Table, pair: str, state: bytes, *, version: int, now: float) -> bool:
+    """Write a learner's state over `version`; False when another writer was first (read again, merge, retry)."""
+    item = {
+        "pk": f"learn#{pair}",
+        "sk": "state",
+        "state": state,
+        "version": version + 1,
+        "updated_at": _number(now),
+        "expires_at": int(now) + LEARN_TTL_S,
+    }
+    try:
+        await table.put(item, condition="attribute_not_exists(version) OR version = :v", values={":v": version})
+    except AwsError as error:
+        if error.is_condition:
+            return False
+        raise
+    return True
+
+
+async def load_learner(table: Table, pair: str, now: float) -> tuple[bytes, int] | None:
+    """A learner's state and its version; None when there is none. Raises `AwsError`."""
+    item = await table.get(f"learn#{pair}", "state")
+    if item is None or item["expires_at"] <= now:
+        return None
+    return bytes(item["state"]), int(item["version"])
+
+
+async def load_overrides(table: Table) -> dict[str, dict[str, Any]]:
+    """The operator's changes to the catalogue, by model name. Raises `AwsError`."""
+    return {item["sk"]: dict(item.get("row") or {}) async for item in table.query("model#overrides")}
+
+
+async def save_override(table: Table, name: str, row: Mapping[str, Any]) -> None:
+    """Lay `row` over the catalogue's row of `name`, for every environment that loads after."""
+    await table.put({"pk": "model#overrides", "sk": name, "row": dict(row)})

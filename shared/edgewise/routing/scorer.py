@@ -1,0 +1,172 @@
+"""Scores plans of models for one request and says which is worth most.
+
+    value = quality − λ·cost − μ·latency          λ quality points per dollar, μ quality points per second
+
+Three shapes of plan: one model; a cheap model whose answer is kept when its own evidence suffices, else a strong one;
+two cheap models asked at once whose answer is kept when they agree, else a strong one. Candidates are first cut to
+the hull of cost and quality: a dominated first tier is the worst trap of cascades.
+
+A cascade's cost is c_cheap + c_check + (1 − P(accept))·κ·c_strong. κ is the price of the questions that escalate over
+the mean one (they are harder, so longer): 1.2-1.35 wherever it was measured, and leaving it out overstates the saving
+by ten points. Hence the gate: a cascade runs only where P(accept) > (c_cheap + c_check)/c_strong; otherwise the plan
+goes straight to the strong model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from edgewise.routing.ask import Ask, Candidate, total
+from edgewise.words import Usd
+
+KAPPA = 1.3
+"""Cost of an escalated question over the mean one (1.35 on ZeroEval, 1.19-1.29 on MMLU-Pro)."""
+PAIR_ACCEPT = 0.78
+"""Share of questions on which two cheap models of the same rank agree, per point of their quality."""
+PAIR_QUALITY = 0.954
+ALONE_ACCEPT = 0.85
+"""Share of a cheap model's answers in which its own evidence finds nothing amiss."""
+ALONE_LIFT = 0.02
+"""How much better than its mean the answers are in which nothing is amiss."""
+HARDER = 0.72
+"""Strong model's quality on questions that the cheap ones disagree on, over its mean (59.8 of 83.6)."""
+MOST_CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One plan and what it should bring. `first` is asked at once; `strong` only when `first` fails the check."""
+
+    first: tuple[Candidate, ...]
+    strong: Candidate | None
+    quality: float
+    cost: float
+    latency_ms: float
+    value: float
+    accept: float = 1.0
+
+    @property
+    def cost_usd(self) -> Usd | None:
+        return None if self.cost == float("inf") else Decimal(repr(round(self.cost, 10)))
+
+    @property
+    def worst_usd(self) -> Usd | None:
+        return total([c.worst_usd for c in (*self.first, *([self.strong] if self.strong else []))])
+
+    def label(self) -> str:
+        names = "+".join(c.model.name for c in self.first)
+        return f"{names}→{self.strong.model.name}" if self.strong else names
+
+
+def hull(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates that no mixture of others beats in both cost and quality, cheapest first.
+
+    One of unknown price is on no hull.
+    """
+    ordered = sorted((c for c in candidates if c.cost_usd is not None), key=lambda c: (c.cost, -c.quality))
+    kept: list[Candidate] = []
+    for candidate in ordered:
+        if kept and candidate.quality <= kept[-1].quality:
+            continue
+        while len(kept) >= 2 and _turns_down(kept[-2], kept[-1], candidate):
+            kept.pop()
+        kept.append(candidate)
+    return kept
+
+
+def _turns_down(first: Candidate, middle: Candidate, last: Candidate) -> bool:
+    rise = (middle.quality - first.quality) * (last.cost - first.cost)
+    chord = (last.quality - first.quality) * (middle.cost - first.cost)
+    return rise <= chord
+
+
+def pays(accept: float, first_cost: float, strong_cost: float) -> bool:
+    """Whether a cascade costs less than going straight to the strong model."""
+    return (
+        strong_cost > 0
+        and accept > (first_cost / strong_cost)
+        and first_cost + (1 - accept) * KAPPA * strong_cost < strong_cost
+    )
+
+
+def plans(ask: Ask) -> list[Scored]:
+    """Every plan worth considering for `ask`, best value first; never empty when there are candidates."""
+    lam = ask.options.lam + ask.window_lambda
+    mu = ask.options.latency_weight
+    priced = hull(ask.candidates)[-MOST_CANDIDATES:] or list(ask.candidates)
+    found = [_scored((c,), None, c.quality, c.cost, c.latency_ms, lam, mu) for c in priced]
+    for number, strong in enumerate(priced):
+        found += _cascades(ask, priced[:number], strong, lam, mu)
+    return sorted(found, key=lambda plan: (-plan.value, plan.cost, plan.label()))
+
+
+def _cascades(ask: Ask, cheaper: Sequence[Candidate], strong: Candidate, lam: float, mu: float) -> list[Scored]:
+    found = []
+    for cheap in cheaper:
+        accept = ALONE_ACCEPT * cheap.quality
+        if pays(accept, cheap.cost, strong.cost):
+            quality = accept * min(1.0, cheap.quality + ALONE_LIFT) + (1 - accept) * strong.quality * 0.9
+            found.append(_cascade((cheap,), strong, accept, quality, lam, mu))
+        if ask.comparable is None or not ask.options.agree:
+            continue
+        partner = _partner(ask, cheap, strong)
+        if partner is not None:
+            accept = PAIR_ACCEPT * (cheap.quality + partner.quality) / 2
+            if pays(accept, cheap.cost + partner.cost, strong.cost):
+                quality = accept * PAIR_QUALITY + (1 - accept) * strong.quality * HARDER
+                found.append(_cascade((cheap, partner), strong, accept, quality, lam, mu))
+    return found
+
+
+def _partner(ask: Ask, cheap: Candidate, strong: Candidate) -> Candidate | None:
+    """The cheapest second opinion that is independent (another family) and not much worse."""
+    able = [
+        c
+        for c in ask.candidates
+        if c.cost_usd is not None
+        and c.model != cheap.model
+        and family(c.model.id) != family(cheap.model.id)
+        and c.quality >= cheap.quality - 0.12
+        and c.cost < strong.cost / 4
+    ]
+    return min(able, key=lambda c: (c.cost - 0.02 * strong.cost * c.quality, c.model.name), default=None)
+
+
+def family(model_id: str) -> str:
+    """Whose model it is: models of one maker err alike, so their agreement says less."""
+    lowered = model_id.lower()
+    for name in (
+        "claude",
+        "gpt",
+        "gemini",
+        "gemma",
+        "llama",
+        "mistral",
+        "mixtral",
+        "nova",
+        "qwen",
+        "deepseek",
+        "command",
+    ):
+        if name in lowered:
+            return {"gemma": "gemini", "mixtral": "mistral"}.get(name, name)
+    return lowered.split("-")[0]
+
+
+def _cascade(
+    first: tuple[Candidate, ...], strong: Candidate, accept: float, quality: float, lam: float, mu: float
+) -> Scored:
+    cost = sum(c.cost for c in first) + (1 - accept) * KAPPA * strong.cost
+    latency = max(c.latency_ms for c in first) + (1 - accept) * strong.latency_ms
+    return _scored(first, strong, quality, cost, latency, lam, mu, accept)
+
+
+def _scored(
+    first: tuple[Candidate, ...], strong: Candidate | None, quality: float, cost: float, latency_ms: float,
+    lam: float, mu: float, accept: float = 1.0,
+) -> Scored:  # fmt: skip
+    # An unknown price can't be weighed: such a plan stands behind every priced one.
+    value = quality - lam * cost - mu * latency_ms / 1000 if cost != float("inf") else quality - 1e6
+    return Scored(first, strong, quality, cost, latency_ms, value, accept)

@@ -1,0 +1,77 @@
+"""Turns scored plans into a `Choice`: a cheap step with its acceptance check, then the step that answers for sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgewise.routing.ask import Ask, Candidate, total
+from edgewise.routing.scorer import Scored
+from edgewise.routing.strategies.single import by_nearness, plan_row
+from edgewise.words import Choice, Estimate, Step, Usd
+
+AGREEMENT = "agreement"
+OWN = "own"
+
+
+def from_plan(ask: Ask, plan: Scored, strategy: str, reason: str, others: Sequence[Scored] = ()) -> Choice:
+    """The choice that carries out `plan`; `others` are the plans it was weighed against."""
+    final = plan.strong or plan.first[0]
+    steps: tuple[Step, ...] = (Step((final.model,)),)
+    if plan.strong is not None:
+        steps = (first_step(ask, plan.first), *steps)
+    return Choice(
+        steps=steps,
+        strategy=strategy,
+        reason=reason,
+        expected=Estimate(round(plan.quality, 4), plan.cost_usd, plan.latency_ms),
+        worst_usd=worst_of(ask, (plan.first, (final,)) if plan.strong else (plan.first,)),
+        fallbacks=tuple(c.model for c in by_nearness(ask, final)),
+        features=dict(ask.features),
+        considered=tuple(row(other, chosen=other is plan) for other in (others or (plan,))[:12]),
+    )
+
+
+def first_step(ask: Ask, first: Sequence[Candidate]) -> Step:
+    check = AGREEMENT if len(first) > 1 else OWN
+    at_least = ask.options.at_least
+    return Step(tuple(c.model for c in first), check, at_least if at_least is not None else 0.6)
+
+
+def worst_of(ask: Ask, steps: Sequence[Sequence[Candidate]]) -> Usd | None:
+    """Every step is paid in full, and the last may be answered by its dearest fallback."""
+    *early, last = steps
+    fallback = max((c.worst_usd for c in by_nearness(ask, last[0]) if c.worst_usd is not None), default=None)
+    final = total([c.worst_usd for c in last])
+    if final is not None and fallback is not None:
+        final = max(final, fallback)
+    return total([*(c.worst_usd for step in early for c in step), final])
+
+
+def tiers(ask: Ask, chain: Sequence[Candidate], strategy: str, reason: str) -> Choice:
+    """A chain of single models, cheapest first, each but the last with a check of its own answer."""
+    *early, last = chain
+    steps = [*(first_step(ask, (c,)) for c in early), Step((last.model,))]
+    return Choice(
+        steps=tuple(steps),
+        strategy=strategy,
+        reason=reason,
+        expected=Estimate(last.quality, chain[0].cost_usd, chain[0].latency_ms),
+        worst_usd=worst_of(ask, [(c,) for c in chain]),
+        fallbacks=tuple(c.model for c in by_nearness(ask, last) if c.model not in [x.model for x in chain]),
+        features=dict(ask.features),
+        considered=tuple(plan_row([c], c.quality, c.cost_usd, c.latency_ms) for c in chain),
+    )
+
+
+def row(plan: Scored, *, chosen: bool) -> dict[str, object]:
+    """One scored plan, for `dry_run` and the log."""
+    return {
+        "plan": plan.label(),
+        "models": [c.model.name for c in plan.first] + ([plan.strong.model.name] if plan.strong else []),
+        "quality": round(plan.quality, 4),
+        "cost_usd": None if plan.cost == float("inf") else round(plan.cost, 8),
+        "latency_ms": round(plan.latency_ms),
+        "accept": round(plan.accept, 3),
+        "value": round(plan.value, 4),
+        "chosen": chosen,
+    }
