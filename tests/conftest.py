@@ -16,6 +16,7 @@ import pytest
 from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.clock import FakeClock
 from edgewise.local import template
+from edgewise.local.atomic import make_atomic
 from tests.upstream import upstream  # noqa: F401  (a fixture for all)
 
 _numbers = itertools.count()
@@ -73,6 +74,7 @@ def moto_url() -> Iterator[str]:
     """The URL of a moto server on loopback, with every service that Edgewise uses."""
     from moto.server import ThreadedMotoServer
 
+    make_atomic()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

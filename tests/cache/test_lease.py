@@ -9,7 +9,7 @@ import pytest
 
 from edgewise.aws import Table
 from edgewise.cache.build import near_of, room_of, store_of
-from edgewise.cache.dynamodb import DynamoLeases, DynamoRules
+from edgewise.cache.dynamodb_meeting import DynamoLeases, DynamoRules
 from edgewise.cache.lease import Leases, LocalLeases, Patience, Taken, follow
 from edgewise.cache.local import LocalStore
 from edgewise.cache.options import CacheOptions

@@ -13,7 +13,7 @@ from edgewise.cache.freshness import Lifetimes
 from edgewise.cache.local import LocalStore
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, NoMeaning, StoreError
-from edgewise.cache.purge import rule_of
+from edgewise.cache.purge import Rule, rule_of
 from edgewise.cache.room import CacheRoom
 from edgewise.chat import Answer, CacheAsk
 from edgewise.clock import FakeClock
@@ -413,23 +413,23 @@ class TestPurge:
 
     async def test_narrowed_by_each_field(self, clock: FakeClock) -> None:
         """Each field removes what matches and leaves the rest."""
-        cases: tuple[tuple[dict[str, Any], int], ...] = (
-            ({"tag": "beta"}, 2),
-            ({"model": "small"}, 0),
-            ({"model": "large"}, 3),
-            ({"namespace": "docs"}, 2),
-            ({"prefix": "doc"}, 1),
-            ({"scope": "acme"}, 1),
-            ({"scope": "acme", "key": query_of("one").key}, 2),
-        )
-        for fields, left in cases:
+        now = clock.now()
+        for rule, left in (
+            (Rule(now, tag="beta"), 2),
+            (Rule(now, model="small"), 0),
+            (Rule(now, model="large"), 3),
+            (Rule(now, namespace="docs"), 2),
+            (Rule(now, prefix="doc"), 1),
+            (Rule(now, scope="acme"), 1),
+            (Rule(now, scope="acme", key=query_of("one").key), 2),
+        ):
             store = LocalStore(clock)
             room = small_room(clock, store)
             await fill(room, query_of("one"), plan_of(ask=CacheAsk(tags=("beta",))))
             await fill(room, query_of("two", namespace="docs"), plan_of())
             await fill(room, query_of("three", "umbrella", namespace="docs-2"), plan_of("umbrella"))
-            assert await room.purge(rule_of(clock.now(), **fields)) == 3 - left
-            assert len([pair async for pair in store.walk()]) == left, fields
+            assert await room.purge(rule) == 3 - left
+            assert len([pair async for pair in store.walk()]) == left, rule
 
     async def test_by_age(self, clock: FakeClock) -> None:
         """Only what is older goes."""
@@ -455,8 +455,9 @@ class TestPurge:
 
     async def test_nothing_said_is_nothing_purged(self, clock: FakeClock) -> None:
         """Everything must be asked for by name."""
-        with pytest.raises(InvalidRequest):
-            rule_of(clock.now())
+        for scope in (None, "acme"):
+            with pytest.raises(InvalidRequest):
+                rule_of(clock.now(), scope=scope)
 
 
 async def test_a_shared_namespace_waits_for_a_quorum(clock: FakeClock) -> None:

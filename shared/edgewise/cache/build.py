@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from edgewise.aws import Table
 from edgewise.background import Background
-from edgewise.cache.dynamodb import DynamoLeases, DynamoRules, DynamoStore
+from edgewise.cache.dynamodb import DynamoStore
+from edgewise.cache.dynamodb_meeting import DynamoLeases, DynamoRules, DynamoTally
 from edgewise.cache.local import LocalStore
 from edgewise.cache.memory.policies import Policy, shelf
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
+from edgewise.cache.popular import LocalTally, Popular
 from edgewise.cache.port import Meaning, Store
 from edgewise.cache.room import CacheRoom
 from edgewise.cache.s3 import Spill
@@ -47,4 +49,5 @@ def room_of(
         rules=DynamoRules(table, clock) if table else None,
         meaning=meaning,
         background=background,
+        popular=Popular(clock, DynamoTally(table, clock) if table else LocalTally()) if options.keep_requests else None,
     )

@@ -74,22 +74,35 @@ def kept_of(fields: Any) -> Kept:
 
 def pack(kept: Kept) -> bytes:
     """The entry, compressed. Raises StoreError for an answer that JSON cannot hold."""
-    from zstandard import ZstdCompressor
-
     try:
-        return ZstdCompressor(level=3).compress(orjson.dumps(fields_of(kept)))
+        return squeeze(orjson.dumps(fields_of(kept)))
     except TypeError as error:
         raise StoreError("answer that is not JSON") from error
 
 
 def unpack(packed: bytes) -> Kept:
     """The reverse of `pack`. Raises StoreError."""
+    try:
+        return kept_of(orjson.loads(expand(packed)))
+    except orjson.JSONDecodeError as error:
+        raise StoreError("entry that is not JSON") from error
+
+
+def squeeze(plain: bytes) -> bytes:
+    """`plain`, compressed."""
+    # Imported here: 11 ms of CPU that a request without a store never needs.
+    from zstandard import ZstdCompressor
+
+    return ZstdCompressor(level=3).compress(plain)
+
+
+def expand(packed: bytes) -> bytes:
+    """The reverse of `squeeze`. Raises StoreError."""
     from zstandard import ZstdDecompressor, ZstdError, frame_content_size
 
     try:
         if frame_content_size(packed) > MOST_BYTES:
             raise StoreError("entry larger than any that is written")
-        fields = orjson.loads(ZstdDecompressor().decompress(packed, max_output_size=MOST_BYTES))
-    except (ZstdError, orjson.JSONDecodeError) as error:
-        raise StoreError("entry that cannot be unpacked") from error
-    return kept_of(fields)
+        return ZstdDecompressor().decompress(packed, max_output_size=MOST_BYTES)
+    except ZstdError as error:
+        raise StoreError("bytes that cannot be expanded") from error

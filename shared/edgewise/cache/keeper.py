@@ -88,7 +88,7 @@ class Keeper:
             else:
                 self._flights.land(lead.flight, Crashed())
         if not word or lead is not None:
-            await self._later(self._settle(asked, kept, lead, word))
+            await self.later(self._settle(asked, kept, lead, word))
         return word or "kept"
 
     def _kept(self, asked: Asked, answer: Answer, attempt: Attempt, ttl_s: float, lead: Lead | None) -> Kept:
@@ -158,7 +158,7 @@ class Keeper:
         life_s = self._options.lifetimes.negative_s
         if error is None or not is_deterministic(error) or life_s <= 0:
             self._flights.land(lead.flight, Crashed())
-            await self._later(self._leading.tell(lead, "failed"))
+            await self.later(self._leading.tell(lead, "failed"))
             return
         now = self._clock.now()
         entry = Entry(
@@ -175,7 +175,7 @@ class Keeper:
         kept = Kept(entry, query.namespace, lead.gen)
         self._near.put(lead.asked.scope, kept)
         self._flights.land_hit(lead.flight, Hit(entry, "coalesced", tier="flight"))
-        await self._later(self._settle_refused(lead, kept))
+        await self.later(self._settle_refused(lead, kept))
 
     async def _settle_refused(self, lead: Lead, kept: Kept) -> None:
         news: News = "failed"
@@ -185,7 +185,8 @@ class Keeper:
             self._stats.trouble["store-put"] += 1
         await self._leading.tell(lead, news)
 
-    async def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    async def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` now, or behind the answer where there is a background."""
         if self._background is None:
             await work
         else:

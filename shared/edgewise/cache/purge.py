@@ -51,7 +51,7 @@ class Rule:
 def rule_of(now: float, *, older_than_s: float | None = None, everything: bool = False, **fields: str | None) -> Rule:
     """The rule for a purge asked for at `now`. Raises InvalidRequest when nothing narrows it and that is not said."""
     named = {name: value for name, value in fields.items() if value}
-    if not named and older_than_s is None and not everything:
+    if not named.keys() - {"scope"} and older_than_s is None and not everything:
         raise InvalidRequest("Say what to purge: key, tag, model, namespace, prefix or older_than_s; or all=true.")
     if older_than_s is not None and older_than_s < 0:
         raise InvalidRequest("older_than_s is a number of seconds, 0 or more.", param="older_than_s")

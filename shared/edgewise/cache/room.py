@@ -11,6 +11,7 @@ text was flagged, or who only wants what is there, never leads and never follows
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from edgewise.cache.lead import Lead, Leading
 from edgewise.cache.lease import Leases
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
+from edgewise.cache.popular import Popular
 from edgewise.cache.port import Kept, Meaning, NoMeaning, Store, StoreError
 from edgewise.cache.purge import LocalRules, Rule, Rules, matching
 from edgewise.cache.stats import CacheStats
@@ -39,6 +41,7 @@ class CacheRoom:
 
     leases      None: identical requests are one call within this process only
     background  None: storing is awaited; otherwise it goes on after the answer is out
+    popular     None: what was asked is not kept
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class CacheRoom:
         rules: Rules | None = None,
         meaning: Meaning | None = None,
         background: Background | None = None,
+        popular: Popular | None = None,
     ) -> None:
         self.stats = CacheStats()
         self._clock = clock
         self._options = options
         self._near = near
+        self.popular = popular
         self._store = store
         self._rules = rules or LocalRules()
         self._meaning = meaning or NoMeaning()
@@ -75,7 +80,15 @@ class CacheRoom:
             self.stats.trouble["look"] += 1
             verdict = Miss("cache-error")
         self.stats.saw(verdict)
+        if self.popular is not None and self.popular.saw(query, plan):
+            await self._keeper.later(self._flush(self.popular))
         return verdict
+
+    async def _flush(self, popular: Popular) -> None:
+        try:
+            await popular.flush()
+        except StoreError:
+            self.stats.trouble["tally"] += 1
 
     async def _look(self, query: Query, plan: Plan) -> Verdict:
         bypass = _bypass(query, plan)
@@ -183,6 +196,31 @@ class CacheRoom:
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
         """Never raises. `error` is what the provider answered, if anything."""
         await self._keeper.give_up(query, lead, error)
+
+    def walk(self, scope: str | None) -> AsyncIterator[tuple[str, Kept]]:
+        """Every live entry of the store, for export. Raises StoreError."""
+        return self._store.walk(scope)
+
+    async def take_in(self, scope: str, kept: Kept) -> bool:
+        """Store an entry that was exported. False when it has expired. Raises StoreError."""
+        if kept.entry.expires_at <= self._clock.now():
+            return False
+        return await self._store.put(scope, replace(kept, gen=0))
+
+    def describe(self) -> dict[str, Any]:
+        """The counters of this process, and what its memory holds."""
+        memory = self._near.stats()
+        return {
+            **self.stats.wire(),
+            "memory": {
+                "entries": memory.entries,
+                "bytes": memory.bytes,
+                "evictions": memory.evictions,
+                "expirations": memory.expirations,
+                "hit_rate": round(memory.hit_rate, 6),
+            },
+            "in_flight": len(self._flights),
+        }
 
     async def purge(self, rule: Rule) -> int:
         """Void what `rule` names, here at once and elsewhere within seconds, and remove it; how many entries of the

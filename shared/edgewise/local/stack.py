@@ -14,6 +14,7 @@ from typing import Any
 
 from edgewise.aws import Aws, AwsOptions
 from edgewise.local import template
+from edgewise.local.atomic import make_atomic
 
 
 def local_options(url: str) -> AwsOptions:
@@ -36,6 +37,7 @@ class Stack:
         """Start the server on a free loopback port and create everything; takes about two seconds."""
         from moto.server import ThreadedMotoServer
 
+        make_atomic()
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = ThreadedMotoServer("127.0.0.1", port, verbose=False)
         server.start()
