@@ -65,7 +65,6 @@ UNITS: dict[str, str] = {
     "BudgetUsedPct": "Percent",
     "BudgetRefused": "Count",
     "SettleFailed": "Count",
-    "Concurrency": "Count",
     "BatchLinesDone": "Count",
     "BatchLinesFailed": "Count",
     "BackgroundFailed": "Count",
