@@ -26,7 +26,9 @@ from edgewise.provider.reading import (
     DataUrl,
     Tools,
     dumped,
+    joined,
     json_schema,
+    output_tokens,
     parts,
     refuse_foreign,
     system_texts,
@@ -36,7 +38,6 @@ from edgewise.provider.reading import (
     wants_json,
 )
 
-DEFAULT_OUTPUT_TOKENS = 4096
 _LEAST_BUDGET = 1024
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 24_576, "max": 32_768}
 EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
@@ -56,7 +57,7 @@ def ask(call: Call, *, stream: bool) -> dict[str, Any]:
     refuse_foreign(body)
     asked: dict[str, Any] = {
         "model": call.model.id,
-        "max_tokens": call.output_limit or min(call.model.output_tokens or DEFAULT_OUTPUT_TOKENS, 8192),
+        "max_tokens": output_tokens(call),
         "messages": _messages(call),
     }
     if stream:
@@ -74,21 +75,17 @@ def ask(call: Call, *, stream: bool) -> dict[str, Any]:
 
 
 def _messages(call: Call) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for number, turn in turns(call):
-        param = f"messages[{number}]"
-        role = "assistant" if turn.get("role") == "assistant" else "user"
-        blocks = _assistant(turn, param) if role == "assistant" else _user(turn, param)
-        if not blocks:
-            continue
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"].extend(blocks)
-        else:
-            messages.append({"role": role, "content": blocks})
+    messages = joined(_said(turn, f"messages[{number}]") for number, turn in turns(call))
     if messages and messages[-1]["role"] == "assistant" and messages[-1]["content"][-1]["type"] == "text":
         # A last assistant turn is the beginning of the answer, which must not end with white space.
         messages[-1]["content"][-1]["text"] = messages[-1]["content"][-1]["text"].rstrip() or "."
     return messages
+
+
+def _said(turn: Mapping[str, Any], param: str) -> tuple[str, list[dict[str, Any]]]:
+    if turn.get("role") == "assistant":
+        return "assistant", _assistant(turn, param)
+    return "user", _user(turn, param)
 
 
 def _assistant(turn: Mapping[str, Any], param: str) -> list[dict[str, Any]]:

@@ -20,8 +20,10 @@ from edgewise.provider.reading import (
     DataUrl,
     Tools,
     dumped,
+    joined,
     json_schema,
     malformed,
+    output_tokens,
     parts,
     refuse_foreign,
     system_texts,
@@ -31,7 +33,6 @@ from edgewise.provider.reading import (
     wants_json,
 )
 
-_DEFAULT_OUTPUT_TOKENS = 4096
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _DOCUMENTS = {
     "application/pdf": "pdf",
@@ -67,9 +68,7 @@ def ask(call: Call) -> dict[str, Any]:
 
 def _inference(call: Call) -> dict[str, Any]:
     body = call.body
-    inference: dict[str, Any] = {
-        "maxTokens": call.output_limit or min(call.model.output_tokens or _DEFAULT_OUTPUT_TOKENS, 8192)
-    }
+    inference: dict[str, Any] = {"maxTokens": output_tokens(call)}
     is_claude = "claude" in call.model.id
     if not is_claude or generation(call.model.id) < (4, 7):
         if body.get("temperature") is not None:
@@ -82,29 +81,22 @@ def _inference(call: Call) -> dict[str, Any]:
 
 
 def _messages(call: Call) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for number, turn in turns(call):
-        param = f"messages[{number}]"
-        role = "assistant" if turn.get("role") == "assistant" else "user"
-        blocks = [_block(part, path, number) for path, part in parts(turn.get("content"), f"{param}.content")]
-        if turn.get("role") == "tool":
-            blocks = [
-                {"toolResult": {"toolUseId": str(turn.get("tool_call_id")), "content": blocks or [{"text": " "}]}}
-            ]
-        if role == "assistant":
-            thoughts = [_thought(block) for block in turn.get("thinking_blocks") or ()]
-            uses = [
-                {"toolUse": {"toolUseId": id_, "name": name, "input": arguments}}
-                for id_, name, arguments in tool_uses(turn, param)
-            ]
-            blocks = [*thoughts, *blocks, *uses]
-        if not blocks:
-            continue
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"].extend(blocks)
-        else:
-            messages.append({"role": role, "content": blocks})
-    return messages
+    return joined(_said(turn, number) for number, turn in turns(call))
+
+
+def _said(turn: Mapping[str, Any], number: int) -> tuple[str, list[dict[str, Any]]]:
+    param = f"messages[{number}]"
+    blocks = [_block(part, path, number) for path, part in parts(turn.get("content"), f"{param}.content")]
+    if turn.get("role") == "tool":
+        blocks = [{"toolResult": {"toolUseId": str(turn.get("tool_call_id")), "content": blocks or [{"text": " "}]}}]
+    if turn.get("role") != "assistant":
+        return "user", blocks
+    thoughts = [_thought(block) for block in turn.get("thinking_blocks") or ()]
+    uses = [
+        {"toolUse": {"toolUseId": id_, "name": name, "input": arguments}}
+        for id_, name, arguments in tool_uses(turn, param)
+    ]
+    return "assistant", [*thoughts, *blocks, *uses]
 
 
 def _thought(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,11 +192,13 @@ class _Try:
 
     def failed(self, error: BaseException) -> None:
         upstream = error if isinstance(error, UpstreamError) else None
+        # Anything else is the client leaving (a cancelled task, a closed stream) or a mistake of ours.
+        status, word = (500, "internal") if isinstance(error, Exception) else (499, "cancelled")
         self._trail.append(
             Attempt(
                 self._model,
-                status=upstream.status if upstream else 499,
-                error=(upstream.code or upstream.type) if upstream else "cancelled",
+                status=upstream.status if upstream else status,
+                error=(upstream.code or upstream.type) if upstream else word,
                 latency_ms=self._elapsed_ms(),
                 first_ms=self.first_ms,
                 cost_usd=_charged(upstream),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +81,22 @@ def turns(call: Call) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, message in enumerate(call.messages):
         if message.get("role") not in ("system", "developer"):
             yield number, message
+
+
+def joined(said: Iterable[tuple[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Messages of (role, blocks): empty ones left out, those of one role that follow each other made one."""
+    messages: list[dict[str, Any]] = []
+    for role, blocks in said:
+        if blocks and messages and messages[-1]["role"] == role:
+            messages[-1]["content"].extend(blocks)
+        elif blocks:
+            messages.append({"role": role, "content": blocks})
+    return messages
+
+
+def output_tokens(call: Call) -> int:
+    """The limit that such a provider must be given: the client's, or what a good answer needs at most."""
+    return call.output_limit or min(call.model.output_tokens or 4096, 8192)
 
 
 def parts(content: Any, param: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
