@@ -18,7 +18,7 @@ from typing import Any, Protocol, assert_never
 from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest, Chunks, Folding, unfold
 from edgewise.clock import Clock, Deadline
-from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError
+from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError, UpstreamRefused
 from edgewise.unmask import Unmask
 from edgewise.words import (
     Attempt,
@@ -187,7 +187,7 @@ def _replay(rooms: Rooms, served: Served, hit: Hit) -> None:
     entry = hit.entry
     if entry.status != 200:
         error = entry.answer.completion.get("error") or {}
-        raise UpstreamError(
+        raise UpstreamRefused(
             str(error.get("message", "The provider refused this request.")),
             status=entry.status,
             code=error.get("code"),

@@ -115,7 +115,7 @@ def warm(
         typer.echo("Nothing to warm.")
         return
     cost = _estimated(bodies)
-    _say_cost(cost)
+    _say_cost(cost, aside=as_json)
     if not yes and not typer.confirm("Go on?"):
         raise typer.Exit(1)
     done = _run(bodies, poll_s)
@@ -148,12 +148,13 @@ def _estimated(bodies: list[dict[str, Any]]) -> Cost:
     return estimate(len(bodies), told)
 
 
-def _say_cost(cost: Cost) -> None:
+def _say_cost(cost: Cost, *, aside: bool) -> None:
     expected = "unknown" if cost.expected_usd is None else f"${cost.expected_usd:.4f}"
     worst = "unknown" if cost.worst_usd is None else f"${cost.worst_usd:.4f}"
     cached = f"; {cost.cached} of the sample are cached already" if cost.cached else ""
     typer.echo(
-        f"{cost.requests} requests, about {expected}, at the most {worst} (from a sample of {cost.sampled}{cached})."
+        f"{cost.requests} requests, about {expected}, at the most {worst} (from a sample of {cost.sampled}{cached}).",
+        err=aside,
     )
 
 
