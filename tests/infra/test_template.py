@@ -22,6 +22,16 @@ from tests.infra.conftest import ROOT, Resources
 # Names in the environment that are not ours to read.
 PLATFORM = {"AWS_LAMBDA_EXEC_WRAPPER", "OPENBLAS_NUM_THREADS"}
 
+# What the template gives every function; nothing is reached when a module is imported.
+STORED = {
+    "cache_table": "cache",
+    "state_table": "state",
+    "bucket": "bucket",
+    "jobs_queue_url": "https://sqs.invalid/jobs",
+    "dead_letter_queue_url": "https://sqs.invalid/dead",
+    "local_aws_url": "http://127.0.0.1:9",
+}
+
 
 def of_type(resources: Resources, kind: str) -> dict[str, dict[str, Any]]:
     return {name: found for name, found in resources.items() if found["Type"] == kind}
@@ -91,7 +101,8 @@ def test_every_handler_path_imports(
     for handler in handlers:
         module, _, attribute = handler.rpartition(".")
         folder = properties["CodeUri"].removeprefix("functions/")
-        assert callable(getattr(function(f"{folder}/{module}", request_log="false"), attribute))
+        loaded = function(f"{folder}/{module}", **STORED)
+        assert callable(getattr(loaded, attribute))
 
 
 def test_every_name_in_the_environment_is_a_setting(resources: Resources) -> None:

@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,8 +23,13 @@ from edgewise.api.edge import Edge
 from edgewise.api.frame import Frame
 from edgewise.api.reply import reply
 from edgewise.clock import Clock, SystemClock
+from edgewise.deferred import deferred
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
+
+with deferred():
+    from fastapi import FastAPI
+    from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 
 if TYPE_CHECKING:
     from edgewise.api import embeddings, responses
@@ -137,10 +140,15 @@ class Gateway(FastAPI):
     async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._later:
             raise HTTPException(404)
-        later, self._later = self._later, []
-        for load in later:
-            self.mount_all(list(load()))
+        self.load()
         await self.router(scope, receive, send)
+
+    def load(self) -> list[tuple[str, Route]]:
+        """Mount what was to be mounted later; every route with the template of its path."""
+        while self._later:
+            self.mount_all(list(self._later[0]()))
+            del self._later[0]
+        return [(route.template, route) for route in self.router.routes if isinstance(route, Way)]
 
     def mount_both(self, route: BaseRoute) -> None:
         """Add `route` at its path under `/v1` and without it. What is not a plain route is added as it is."""
@@ -159,10 +167,10 @@ class Way(Route):
     def __init__(self, path: str, route: Route, template: str) -> None:
         methods = sorted((route.methods or set()) - ({"HEAD"} if "GET" in (route.methods or ()) else set()))
         super().__init__(path, route.endpoint, methods=methods or None, name=route.name, include_in_schema=False)
-        self._template = template
+        self.template = template
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[ROUTE] = self._template
+        scope[ROUTE] = self.template
         if self.methods and scope["method"] not in self.methods:
             raise HTTPException(405, headers={"allow": _allowed(scope)})
         await self.app(scope, receive, send)
@@ -187,10 +195,11 @@ def _own(edge: Edge, ready: Ready | None) -> list[Route]:
         fine = edge.opened is not None and all(parts.values())
         return reply({"status": "ready" if fine else "not ready", "parts": parts}, status=200 if fine else 503)
 
-    async def described(_: Request) -> Response:
+    async def described(request: Request) -> Response:
         from edgewise.api import openapi
 
-        return reply(openapi.document())
+        gateway: Gateway = request.app
+        return reply(openapi.document(gateway.load()))
 
     return [
         Route("/healthz", healthz, methods=["GET"]),

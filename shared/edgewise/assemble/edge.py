@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgewise.api import admin, feedback, page, usage
 from edgewise.api.app import app
-from edgewise.api.door import credentials_of
 from edgewise.assemble.house import House, build
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
@@ -40,10 +38,15 @@ def around(house: House) -> FastAPI:
         finally:
             await house.close()
 
+    def beside() -> list[Route]:
+        from edgewise.api import page
+
+        return [*page.routes(), *_of_people(house), *_of_jobs(house)]
+
     application = app(
         rooms,
         house.settings,
-        [*page.routes(), *_of_people(house), *_of_jobs(house)],
+        beside,
         listing=lambda: house.models,
         clock=house.clock,
         embedders=_embedders(house),
@@ -72,6 +75,8 @@ def _embedders(house: House) -> Find:
 
 def _of_people(house: House) -> list[Route]:
     """Keys, usage and feedback."""
+    from edgewise.api import admin, feedback, usage
+
     identify, clock = house.policy.identify, house.clock
     return [
         *admin.routes(lambda: house.policy, clock),
@@ -91,6 +96,7 @@ def _of_jobs(house: House) -> list[Route]:
     if not house.can_work:
         return []
     from edgewise.api import batches, files
+    from edgewise.api.door import credentials_of
 
     async def identify(request: Request) -> Principal:
         return await house.policy.identify(credentials_of(request))
