@@ -28,6 +28,11 @@ FUZZED = app(rooms(), Settings())
 GOOD = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 
+async def _nothing(_: Request) -> Response:
+    """Answers with nothing."""
+    return Response()
+
+
 def client(house: Rooms | None = None, key: str | None = "ew_test", **fields: Any) -> Client:
     return Client(app(house or rooms(), Settings(**fields)), key)
 
@@ -47,10 +52,7 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_one(method: str, pat
 
 
 async def test_allow_names_the_methods_of_every_route_at_the_path() -> None:
-    async def nothing(_: Request) -> Response:
-        return Response()
-
-    extra = [Route("/files", nothing, methods=["GET"]), Route("/files", nothing, methods=["POST"])]
+    extra = [Route("/files", _nothing, methods=["GET"]), Route("/files", _nothing, methods=["POST"])]
     got = await Client(app(rooms(), Settings(), extra)).ask("DELETE", "/v1/files")
     assert (got.status, got.headers["allow"]) == (405, "GET, HEAD, POST")
 
@@ -249,9 +251,28 @@ async def test_rooms_may_be_opened_when_the_server_starts() -> None:
 
 
 async def test_the_description_names_every_route() -> None:
-    document = (await client(key=None).ask("GET", "/openapi.json")).json
+    extra = [Route("/files/{file_id:path}", _nothing, methods=["GET"]), Route("/", _nothing)]
+    document = (await Client(app(rooms(), Settings(), lambda: extra), None).ask("GET", "/openapi.json")).json
     assert document["openapi"].startswith("3.1")
-    assert "/v1/chat/completions" in document["paths"]
+    assert document["paths"].keys() >= {"/", "/v1/chat/completions", "/v1/responses", "/v1/files/{file_id}", "/healthz"}
+    file = document["paths"]["/v1/files/{file_id}"]["get"]
+    assert (file["summary"], file["parameters"][0]["name"]) == ("Answers with nothing", "file_id")
+    assert "security" in file and "security" not in document["paths"]["/healthz"]["get"]
+
+
+async def test_routes_made_later_are_there_when_they_are_asked_for() -> None:
+    made: list[str] = []
+
+    def later() -> list[Route]:
+        made.append("now")
+        return [Route("/files", _nothing, methods=["GET"])]
+
+    ask = Client(app(rooms(), Settings(), later))
+    assert (await ask.ask("POST", CHAT, GOOD)).status == 200 and not made
+    assert (await ask.ask("GET", "/v1/files")).status == 200
+    assert (await ask.ask("DELETE", "/files")).headers["allow"] == "GET, HEAD"
+    assert (await ask.ask("GET", "/v1/none")).status == 404
+    assert made == ["now"]
 
 
 async def test_models_are_listed_and_found_by_any_spelling() -> None:

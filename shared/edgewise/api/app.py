@@ -151,13 +151,16 @@ class Gateway(FastAPI):
         return [(route.template, route) for route in self.router.routes if isinstance(route, Way)]
 
     def mount_both(self, route: BaseRoute) -> None:
-        """Add `route` at its path under `/v1` and without it. What is not a plain route is added as it is."""
+        """Add `route` at its path under `/v1` and without it; the page and what is no plain route as they are."""
         if not isinstance(route, Route):
             self.router.routes.append(route)
             return
         path = route.path.removeprefix("/v1")
-        template = route.path if path in ("/", "/healthz", "/readyz", "/openapi.json") else f"/v1{path}"
-        for at in dict.fromkeys((f"/v1{path}", path)):
+        if path == "/" or path.startswith("/console/"):
+            self.router.routes.append(Way(path, route, path))
+            return
+        template = path if path in ("/healthz", "/readyz", "/openapi.json") else f"/v1{path}"
+        for at in (f"/v1{path}", path):
             self.router.routes.append(Way(at, route, template))
 
 
