@@ -109,7 +109,9 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
     cache = _cache(settings, clock, aws, background)
-    providers = _providers(settings, clock)
+    # Models are asked for at the real service even where a stand-in plays the tables.
+    models_aws = Aws(AwsOptions(region=settings.aws_region)) if settings.local_aws_url else aws
+    providers = _providers(settings, clock, models_aws)
     catalog = Catalog.load(
         list(providers),
         upstreams=settings.upstreams,
@@ -150,11 +152,10 @@ def _cache(settings: Settings, clock: Clock, aws: Aws, background: Background) -
     return room_of(clock, CacheOptions.of(settings), near, store, table=table, background=background)
 
 
-def _providers(settings: Settings, clock: Clock) -> dict[str, Provider]:
+def _providers(settings: Settings, clock: Clock, aws: Aws) -> dict[str, Provider]:
     from edgewise.provider.discover import discover
 
-    # Models are asked for at the real service even where a stand-in plays the tables.
-    return discover(settings, clock, Aws(AwsOptions(region=settings.aws_region)))
+    return discover(settings, clock, aws)
 
 
 def _rows(providers: dict[str, Provider]) -> dict[str, dict[str, Any]]:
