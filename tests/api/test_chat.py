@@ -241,6 +241,27 @@ async def test_a_client_that_hangs_up_stops_the_stream_and_is_charged() -> None:
     assert not cache.entries
 
 
+async def test_a_server_that_reports_the_end_as_a_hang_up_spoils_nothing() -> None:
+    """Servers let `receive` return a disconnect as soon as the last body is sent, some before `send` returns."""
+    gone, sent = asyncio.Event(), [0]
+    application = app(rooms(), Settings())
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        async def last(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                gone.set()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                sent[0] += 1
+
+        await application(scope, receive, last)
+
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    got = await Client(slow).ask("POST", "/v1/chat/completions", body, gone=gone)
+    assert (got.done, sent, got.events[-1]) == (True, [1], "[DONE]")
+
+
 async def test_a_shared_namespace_never_tells_a_hit_from_a_miss() -> None:
     """Whoever reads the headers must not learn whether another tenant has asked the same."""
     policy = FakePolicy(keys={"a": "acme", "b": "bolt"}, cache=CachePolicy(shared=True, namespace="faq"))

@@ -76,6 +76,7 @@ class Events:
         self._turn = asyncio.Lock()
         self._started = False
         self._gone = False
+        self._ending = False
         self._sent_at = edge.rooms.clock.tick()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,6 +126,11 @@ class Events:
         finally:
             if served is not None and served.chunks is not None:
                 await served.chunks.aclose()  # type: ignore[attr-defined]
+        await self._finish(send)
+
+    async def _finish(self, send: Send) -> None:
+        # A server says that its client has gone as soon as the answer is out, maybe while the last send still waits.
+        self._ending = True
         async with self._turn:
             await send({"type": "http.response.body", "body": b""})
 
@@ -136,9 +142,9 @@ class Events:
         plan = plan_of(served.choice)
         if self._started:
             await self._send(send, sse.event(orjson.dumps(plan, default=str)) + sse.DONE)
-            await send({"type": "http.response.body", "body": b""})
+            await self._finish(send)
             return
-        self._started = True
+        self._started = self._ending = True
         await Json(plan, of_served(served, self._edge.rooms.clock))(send)
 
     async def _start(self, send: Send, served: Served | None) -> None:
@@ -172,5 +178,6 @@ class Events:
         """Stop the stream when its client has gone."""
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._gone = True
-        me.cancel()
+        if not self._ending:
+            self._gone = True
+            me.cancel()
