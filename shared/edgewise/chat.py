@@ -213,43 +213,69 @@ def usage_chunk(usage: Mapping[str, Any], *, id: str, created: int, model: str) 
     }
 
 
+_PLAIN = frozenset({"index", "delta", "logprobs", "finish_reason"})
+
+
 class Folding:
     """Puts a stream together again, chunk by chunk; `answer()` when it is whole."""
 
-    __slots__ = ("_choices", "_head", "_usage", "chunks")
+    __slots__ = ("_choices", "_head", "_keys", "_texts", "_usage", "chunks")
 
     def __init__(self) -> None:
         self._head: dict[str, Any] = {}
+        self._keys: frozenset[str] = frozenset()
         self._choices: dict[int, dict[str, Any]] = {}
+        self._texts: dict[int, list[str]] = {}
         self._usage: Any = None
         self.chunks = 0
 
     def add(self, piece: Mapping[str, Any]) -> None:
         """Take in the next chunk."""
         self.chunks += 1
-        for key, value in piece.items():
-            if key == "usage":
-                self._usage = value or self._usage
-            elif key not in ("choices", "object", "obfuscation") and value is not None:
-                self._head.setdefault(key, value)
+        if piece.get("usage"):
+            self._usage = piece["usage"]
+        if piece.keys() != self._keys:
+            self._keys = frozenset(piece)
+            for key, value in piece.items():
+                if key not in ("choices", "object", "obfuscation", "usage") and value is not None:
+                    self._head.setdefault(key, value)
         for part in piece.get("choices") or ():
             index = part.get("index") or 0
-            choice = self._choices.get(index)
-            if choice is None:
-                choice = self._choices[index] = {
-                    "index": index,
-                    "message": {},
-                    "logprobs": None,
-                    "finish_reason": None,
-                }
-            _merge(choice["message"], part.get("delta") or {})
-            if part.get("finish_reason") is not None:
-                choice["finish_reason"] = part["finish_reason"]
-            if part.get("logprobs"):
-                choice["logprobs"] = choice["logprobs"] or {}
-                _merge(choice["logprobs"], part["logprobs"])
-            for key in part.keys() - {"index", "delta", "finish_reason", "logprobs"}:
-                choice[key] = part[key]
+            delta = part.get("delta") or {}
+            # Nearly every chunk is a bit of text and nothing else: it is put on a heap, and joined at the end.
+            if (
+                len(delta) == 1
+                and part.get("finish_reason") is None
+                and not part.get("logprobs")
+                and part.keys() <= _PLAIN
+            ):
+                text = delta.get("content")
+                if type(text) is str and index in self._choices:
+                    self._texts[index].append(text)
+                    continue
+            self._add(index, part, delta)
+
+    def _add(self, index: int, part: Mapping[str, Any], delta: Mapping[str, Any]) -> None:
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = {"index": index, "message": {}, "logprobs": None, "finish_reason": None}
+            self._texts[index] = []
+        self._join(index)
+        _merge(choice["message"], delta)
+        if part.get("finish_reason") is not None:
+            choice["finish_reason"] = part["finish_reason"]
+        if part.get("logprobs"):
+            choice["logprobs"] = choice["logprobs"] or {}
+            _merge(choice["logprobs"], part["logprobs"])
+        for key in part.keys() - {"index", "delta", "finish_reason", "logprobs"}:
+            choice[key] = part[key]
+
+    def _join(self, index: int) -> None:
+        """Bring the heap of text into its message."""
+        if texts := self._texts[index]:
+            message = self._choices[index]["message"]
+            message["content"] = (message.get("content") or "") + "".join(texts)
+            texts.clear()
 
     @property
     def finished(self) -> bool:
@@ -258,6 +284,8 @@ class Folding:
 
     def answer(self) -> Answer:
         """The answer so far; ask `finished` first to know whether it is whole."""
+        for index in self._choices:
+            self._join(index)
         choices = [_closed(self._choices[index]) for index in sorted(self._choices)]
         return Answer({**self._head, "object": "chat.completion", "choices": choices, "usage": self._usage})
 
