@@ -4,13 +4,14 @@ A field is in the line because it is named here; nothing is logged for having be
 addresses are therefore absent by construction. Names follow OpenTelemetry's GenAI conventions where those have one
 (opentelemetry.io/docs/specs/semconv/gen-ai), else start with `edgewise.`.
 
-Two fields are a client's own words (the model it asked for) or an upstream's (an error's code): they pass only when
-they look like a name, because a key pasted into the wrong field must not become a log line.
+Models and errors' codes may be a client's own words or an upstream's (where any model's name is passed on): they pass
+only when they look like a name, because a key pasted into the wrong field must not become a log line.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from edgewise.words import Attempt, Note
@@ -22,6 +23,7 @@ ODD = "(not a name)"
 OPERATIONS = {"embeddings": "embeddings", "responses": "chat", "messages": "chat", "chat": "chat"}
 
 
+@lru_cache(maxsize=1024)
 def name_only(text: str) -> str:
     """`text` when it looks like a model's or an error's name, else a placeholder."""
     if not text:
@@ -57,7 +59,7 @@ def line_of(note: Note) -> dict[str, Any]:
     if note.asked_model:
         line["gen_ai.request.model"] = name_only(note.asked_model)
     if note.model:
-        line["gen_ai.response.model"] = note.model
+        line["gen_ai.response.model"] = name_only(note.model)
         line["gen_ai.provider.name"] = note.provider
     if note.error is not None:
         line["error.type"] = name_only(note.error)
@@ -105,7 +107,7 @@ def _add_reasons(line: dict[str, Any], note: Note) -> None:
 
 def _try_of(attempt: Attempt) -> dict[str, Any]:
     line: dict[str, Any] = {
-        "model": attempt.model.name,
+        "model": name_only(attempt.model.name),
         "role": attempt.role,
         "status": attempt.status,
         "latency_ms": round(attempt.latency_ms, 3),

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from edgewise.clock import Clock
 from edgewise.record.histogram import bucket, percentile
+from edgewise.record.line import name_only
 from edgewise.words import Note
 
 Span = Literal["minute", "hour"]
@@ -163,7 +164,7 @@ class Rollups:
 
     def __call__(self, note: Note, values: Mapping[str, float]) -> None:
         """Take in one request; every `flush_s` seconds the sums go to the store behind it."""
-        key = (int(note.at // 60), note.tenant, note.key_id, note.model)
+        key = (int(note.at // 60), note.tenant, note.key_id, name_only(note.model))
         sums = self._minutes.get(key)
         if sums is None:
             sums = self._minutes[key] = Sums()

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from edgewise.clock import Clock
 from edgewise.record.counters import Counters
 from edgewise.record.emf import UNITS, blob, metrics_of
-from edgewise.record.line import line_of
+from edgewise.record.line import line_of, name_only
 from edgewise.settings import Settings
 from edgewise.words import Note
+
+MOST_MODELS = 50
 
 Out = Callable[[bytes], object]
 Observer = Callable[[Note, dict[str, float]], None]
@@ -43,6 +45,7 @@ class RecordRoom:
         self._out = out
         self._emf = emf
         self._observers = list(observers)
+        self._models: set[str] = set()
 
     def watch(self, observer: Observer) -> None:
         """Also tell `observer` of every note from now on."""
@@ -62,10 +65,20 @@ class RecordRoom:
         if self._out is not None:
             line = line_of(note)
             if self._emf:
-                line |= blob(values, service=self._service, at=note.at, model=note.model or None)
+                line |= blob(values, service=self._service, at=note.at, model=self._label(note.model))
             self._write(line)
         for observer in self._observers:
             observer(note, values)
+
+    def _label(self, model: str) -> str | None:
+        """The model as a dimension: at most `MOST_MODELS` of them, since each is a billed metric and a client may be
+        free to make names up."""
+        if not model or model in self._models:
+            return model or None
+        if len(self._models) >= MOST_MODELS or name_only(model) != model:
+            return "other"
+        self._models.add(model)
+        return model
 
     def signal(self, name: str, value: float = 1) -> None:
         """Record a metric that belongs to no request (a ban, a budget's level, an eviction). Names: `emf.UNITS`."""
