@@ -100,7 +100,19 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
     poles = float(_poles(a, b))
     party_swap, party_extra = _sets(a.parties, b.parties)
     conflict = max(
-        opposite, swap, number_swap, number_extra, name_swap, code_swap, code_extra, poles, party_swap, party_extra, float(clash), negation, denial
+        opposite,
+        swap,
+        number_swap,
+        number_extra,
+        name_swap,
+        code_swap,
+        code_extra,
+        poles,
+        party_swap,
+        party_extra,
+        float(clash),
+        negation,
+        denial,
     )
     repeat = _repeat(a, b, lexicon)
     return {

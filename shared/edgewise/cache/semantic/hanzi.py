@@ -22,7 +22,9 @@ _COUNTED = re.compile(r"([零一二两三四五六七八九十])(?=[个人天年
 _LATIN = re.compile(r"[a-z][a-z0-9+#.\-]*")
 _FROM = re.compile(r"从(.{1,6}?)(?:坐|乘|打|开|到|去|往|飞|怎么|的)")
 _TO = re.compile(r"(?:到|去|往)(.{1,6}?)(?:怎么|要|的|多|坐|走|价|几|$)")
-_PUNCTUATION = re.compile(r"[\s\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65,.!?;:'\"()《》“”‘’、。！？；：（）…—-]+")
+_PUNCTUATION = re.compile(
+    r"[\s\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65,.!?;:'\"()《》“”‘’、。！？；：（）…—-]+"
+)
 
 
 def is_chinese(text: str) -> bool:
@@ -45,7 +47,9 @@ class _Chinese:
 
 @lru_cache(maxsize=1)
 def _chinese() -> _Chinese:
-    classes = {head.strip(): tuple(rest.split()) for head, _, rest in (line.partition(":") for line in lines("words_zh.txt"))}
+    classes = {
+        head.strip(): tuple(rest.split()) for head, _, rest in (line.partition(":") for line in lines("words_zh.txt"))
+    }
     pairs = [tuple(part.strip() for part in line.split(" = ")) for line in lines("phrases_zh.txt")]
 
     def longest(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -40,11 +40,13 @@ class Finding:
     same    P(same answer) by the forest, in [0, 1]; 0 after a veto
     topic   P(same intent) by the linear model, in [0, 1]; 0 after a veto
     veto    the feature that forbids the hit, or ''
+    repeat  the same words in the same order, but for fillers and slips of the pen
     """
 
     same: float
     topic: float
     veto: str = ""
+    repeat: bool = False
 
 
 class Verifier:
@@ -70,13 +72,18 @@ class Verifier:
 
     def judge(self, asked: str, kept: str, cos: float) -> Finding:
         """`cos` is the cosine of the two sentence vectors, in [-1, 1]."""
-        a, b = reading(asked), reading(kept)
-        found = compare(a, b, cos)
-        veto = vetoed(found)
-        if veto:
-            return Finding(0.0, 0.0, veto)
-        same, topic = self.rate([[found[name] for name in NAMES]])
-        return Finding(float(same[0]), float(topic[0]))
+        return self.judge_all(asked, [(kept, cos)])[0]
+
+    def judge_all(self, asked: str, kept: list[tuple[str, float]]) -> list[Finding]:
+        """A finding for each (text, cosine), the forest run once for all."""
+        mine = reading(asked)
+        found = [compare(mine, reading(text), cos) for text, cos in kept]
+        vetoes = [vetoed(each) for each in found]
+        same, topic = self.rate([[each[name] for name in NAMES] for each in found])
+        return [
+            Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", each["repeat"] > 0)
+            for each, veto, s, t in zip(found, vetoes, same, topic, strict=True)
+        ]
 
     def rate(self, rows: Any) -> tuple[Array, Array]:
         """(P(same answer), P(same intent)) of each row of features."""
@@ -108,6 +115,12 @@ def vetoed(found: dict[str, float]) -> str:
 def reading(text: str) -> Reading:
     """The reading of a text by its language."""
     return read_chinese(text) if is_chinese(text) else read(text)
+
+
+def both(finding: Finding) -> float:
+    """The two probabilities as one: the mean of their log-odds."""
+    odds = (log_odds(finding.same) + log_odds(finding.topic)) / 2
+    return 1 / (1 + math.exp(-odds))
 
 
 def log_odds(probability: float) -> float:

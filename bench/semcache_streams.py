@@ -1,0 +1,240 @@
+"""Streams of requests for `bench/semcache.py`, and the policies that are run over them.
+
+A stream is texts in order, each with the class of its right answer. A hit is right when the entry's class is the
+request's. Every policy sees the same vectors; similarities of the whole stream are computed once.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.vcache import Seen, explore_probability
+from edgewise.cache.semantic.bound import CUTS, Evidence, Licence, Rule, licence
+from edgewise.cache.semantic.meaning import scores_of
+from edgewise.cache.semantic.shadow import FIRST
+from edgewise.cache.semantic.verifier import Finding, Verifier, both
+from edgewise.query.classify import read_turn
+
+STEADY = 0.12
+CANDIDATES = 5
+LEAST_COSINE = 0.3
+DAY_S = 86_400.0
+
+
+@dataclass
+class Stream:
+    """`classes[i]` is what request i should be answered with; `exact[i]`: it is matched to the letter only."""
+
+    name: str
+    texts: list[str]
+    classes: list[str]
+    vectors: Any
+    exact: list[bool] = field(default_factory=list)
+    near: Any = None
+
+    def __post_init__(self) -> None:
+        self.near = (self.vectors @ self.vectors.T).astype(np.float32)
+        self.exact = [read_turn(text, within=False).nearness != "semantic" for text in self.texts]
+
+
+@dataclass
+class Outcome:
+    """What a policy did over a stream."""
+
+    requests: int
+    hits: int = 0
+    wrong: int = 0
+    judged: int = 0
+    late_hits: int = 0
+    late_wrong: int = 0
+
+    def serve(self, at: int, right: bool) -> None:
+        self.hits += 1
+        self.wrong += not right
+        if at * 2 >= self.requests:
+            self.late_hits += 1
+            self.late_wrong += not right
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / self.requests
+
+    @property
+    def wrong_per_hit(self) -> float:
+        return self.wrong / self.hits if self.hits else 0.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How often the judge calls a right answer wrong, and lets a wrong one pass."""
+
+    false_alarm: float = 0.0
+    missed: float = 0.0
+
+
+def banking(path: Path, s: float, seed: int, count: int, encode: Callable[[list[str]], Any]) -> Stream:
+    """`count` requests, classes drawn by Zipf's law with exponent `s`, texts of a class without replacement."""
+    chance = random.Random(seed)
+    by_class: dict[str, list[str]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            by_class.setdefault(row["category"], []).append(row["text"])
+    names = sorted(by_class)
+    chance.shuffle(names)
+    for texts in by_class.values():
+        chance.shuffle(texts)
+    weights = {name: (rank + 1) ** -s for rank, name in enumerate(names)}
+    texts, classes = [], []
+    while len(texts) < count and any(by_class.values()):
+        left = [name for name in names if by_class[name]]
+        name = chance.choices(left, [weights[each] for each in left])[0]
+        texts.append(by_class[name].pop())
+        classes.append(name)
+    return Stream(f"banking77 s={s} seed={seed}", texts, classes, encode(texts))
+
+
+def drifted(stream: Stream, share: float = 0.3, seed: int = 0) -> Stream:
+    """The same requests, but from the middle on the answers of a share of the classes have changed."""
+    names = sorted(set(stream.classes))
+    changed = set(random.Random(seed).sample(names, int(len(names) * share)))
+    middle = len(stream.texts) // 2
+    classes = [
+        f"{name} (new)" if at >= middle and name in changed else name for at, name in enumerate(stream.classes)
+    ]
+    return Stream(stream.name + " drift", stream.texts, classes, stream.vectors)
+
+
+def run_cosine(stream: Stream, cut: float) -> Outcome:
+    """Serve the nearest entry if its cosine is at least `cut`, else keep a new entry."""
+    done = Outcome(len(stream.texts))
+    members: list[int] = []
+    for at, name in enumerate(stream.classes):
+        best = _nearest(stream, at, members, 1)
+        if best and stream.near[at, best[0]] >= cut:
+            done.serve(at, stream.classes[best[0]] == name)
+        else:
+            members.append(at)
+    return done
+
+
+def run_vcache(stream: Stream, delta: float, seed: int = 0) -> Outcome:
+    """vCache at `delta`; every exploration is one label (and one generation)."""
+    chance, done = random.Random(seed), Outcome(len(stream.texts))
+    members: list[int] = []
+    seen: dict[int, Seen] = {}
+    for at, name in enumerate(stream.classes):
+        best = _nearest(stream, at, members, 1)
+        if not best:
+            members.append(at)
+            seen[at] = Seen()
+            continue
+        entry, similarity = best[0], float(stream.near[at, best[0]])
+        right = stream.classes[entry] == name
+        if chance.random() <= explore_probability(seen[entry], similarity, delta):
+            done.judged += 1
+            seen[entry].add(similarity, right)
+            if not right:
+                members.append(at)
+                seen[at] = Seen()
+        else:
+            done.serve(at, right)
+    return done
+
+
+class Findings:
+    """The verifier's findings by pair, remembered between runs."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self._known: dict[tuple[str, str], Finding] = {}
+
+    def of(self, text: str, others: list[tuple[str, float]]) -> list[Finding]:
+        missing = [pair for pair in others if (text, pair[0]) not in self._known]
+        if missing:
+            for (other, _), finding in zip(missing, self._verifier.judge_all(text, missing), strict=True):
+                self._known[text, other] = finding
+        return [self._known[text, other] for other, _ in others]
+
+
+def run_edgewise(
+    stream: Stream,
+    bound: float,
+    findings: Findings,
+    *,
+    noise: Noise | None = None,
+    seed: int = 0,
+    steady: float = STEADY,
+    seconds: float = 60.0,
+    half_life_s: float = 30 * DAY_S,
+) -> Outcome:
+    """Edgewise at `bound`: what `edgewise.cache.semantic.meaning` does, without the storage.
+
+    seconds  between two requests, for the fading of evidence
+    """
+    noise = noise or Noise()
+    chance, done = random.Random(seed), Outcome(len(stream.texts))
+    rule = Rule(bound, false_alarm=noise.false_alarm, missed=noise.missed)
+    evidence, members, owner = Evidence(), [], {}
+    by_text: dict[str, int] = {}
+    now, known = 0.0, None
+    for at, name in enumerate(stream.classes):
+        now += seconds
+        text = stream.texts[at]
+        if text in by_text:
+            done.serve(at, stream.classes[by_text[text]] == name)
+            continue
+        near = [] if stream.exact[at] else _nearest(stream, at, members, CANDIDATES)
+        near = [each for each in near if stream.near[at, each] >= LEAST_COSINE]
+        served = False
+        if near:
+            found = findings.of(text, [(stream.texts[each], float(stream.near[at, each])) for each in near])
+            best, finding = max(
+                zip(near, found, strict=True), key=lambda pair: (both(pair[1]), stream.near[at, pair[0]])
+            )
+            entry, scores = owner[best], scores_of(finding)
+            right = stream.classes[entry] == name
+            if known is None:
+                evidence.fade(now, half_life_s)
+                known = licence(evidence, rule, prior=evidence.total() >= FIRST / 2)
+            if not finding.veto and (finding.repeat or known.allows(scores)):
+                done.serve(at, right)
+                served = True
+            if any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()) and chance.random() < (
+                1.0 if evidence.total() < FIRST else steady
+            ):
+                done.judged += 1
+                said = chance.random() >= noise.false_alarm if right else chance.random() < noise.missed
+                evidence.see(scores, not said)
+                known = None
+                if said:
+                    members.append(at)
+                    owner[at] = entry
+        if not served:
+            by_text[text] = at
+            if not stream.exact[at]:
+                if at in owner:
+                    members.remove(at)
+                members.append(at)
+                owner[at] = at
+    return done
+
+
+def _nearest(stream: Stream, at: int, members: list[int], k: int) -> list[int]:
+    if not members:
+        return []
+    rows = np.fromiter(members, np.int64, len(members))
+    scores = stream.near[at, rows]
+    if k == 1:
+        return [int(rows[int(scores.argmax())])]
+    best = np.argpartition(scores, -k)[-k:] if len(rows) > k else np.arange(len(rows))
+    return [int(rows[each]) for each in best[np.argsort(-scores[best])]]
+
+
+__all__ = ["Findings", "Licence", "Noise", "Outcome", "Stream", "banking", "drifted", "run_cosine", "run_edgewise", "run_vcache"]

@@ -1,0 +1,126 @@
+"""The index's log and the bound's evidence in DynamoDB.
+
+The log lives in the cache table under `v#<partition>`, one item a change, which DynamoDB removes some time after the
+row it speaks of has expired. Evidence lives in the state table under `bound#<namespace>`: counters that many
+processes add to, one item a week so that old ones fade by weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from edgewise.aws import AwsError, Table
+from edgewise.cache.port import StoreError
+from edgewise.cache.semantic.bound import CUTS, Evidence
+from edgewise.cache.semantic.index import Row
+from edgewise.cache.semantic.log import Added, Change, Removed, Vouched, earlier, place
+from edgewise.clock import Clock
+
+REMEMBERED_S = 7 * 86_400.0
+"""How long a removal or a vouching stays in the log: longer than any snapshot is old."""
+WEEK_S = 7 * 86_400.0
+WEEKS_KEPT = 8
+
+
+class DynamoLog:
+    """Implements `edgewise.cache.semantic.log.Log`."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+
+    async def append(self, partition: str, change: Change) -> None:
+        now = self._clock.now()
+        item: dict[str, Any] = {"pk": f"v#{partition}", "sk": place(now, self._clock.token(""))}
+        match change:
+            case Added(row, vector):
+                import numpy as np
+
+                top = float(np.abs(vector).max()) or 1.0
+                item |= {
+                    "op": "add",
+                    "id": row.id,
+                    "key": row.key,
+                    "text": row.text,
+                    "who": sorted(row.principals),
+                    "vector": np.round(vector * (127 / top)).astype(np.int8).tobytes(),
+                    "scale": Decimal(repr(round(top / 127, 9))),
+                    "until": Decimal(repr(row.expires_at)),
+                    "expires_at": int(row.expires_at) + 1,
+                }
+            case Removed(key):
+                item |= {"op": "drop", "key": key, "expires_at": int(now + REMEMBERED_S)}
+            case Vouched(id, principal):
+                item |= {"op": "vouch", "id": id, "who": [principal], "expires_at": int(now + REMEMBERED_S)}
+        try:
+            await self._table.put(item)
+        except AwsError as error:
+            raise StoreError(f"log not written: {error.code}") from error
+
+    async def since(self, partition: str, cursor: str) -> list[tuple[str, Change]]:
+        import numpy as np
+
+        now, found = self._clock.now(), []
+        after = earlier(cursor) or None
+        try:
+            async for item in self._table.query(f"v#{partition}", after=after):
+                change: Change
+                match item["op"]:
+                    case "add":
+                        if float(item["until"]) <= now:
+                            continue
+                        row = Row(item["id"], item["key"], item["text"], float(item["until"]), frozenset(item["who"]))
+                        small = np.frombuffer(bytes(item["vector"]), np.int8)
+                        change = Added(row, small.astype(np.float32) * np.float32(item["scale"]))
+                    case "drop":
+                        change = Removed(item["key"])
+                    case _:
+                        change = Vouched(item["id"], item["who"][0])
+                found.append((str(item["sk"]), change))
+        except AwsError as error:
+            raise StoreError(f"log not read: {error.code}") from error
+        return found
+
+
+class DynamoEvidence:
+    """Implements `edgewise.cache.semantic.shadow.EvidenceStore`."""
+
+    def __init__(self, table: Table, clock: Clock, half_life_s: float) -> None:
+        self._table = table
+        self._clock = clock
+        self._half_life_s = half_life_s
+
+    async def add(self, namespace: str, cells: Mapping[str, int], wrong: bool) -> None:
+        if not cells:
+            return
+        now = self._clock.now()
+        names = {f"#{i}": f"{name}.{cell}.{int(wrong)}" for i, (name, cell) in enumerate(sorted(cells.items()))}
+        try:
+            await self._table.update(
+                f"bound#{namespace}",
+                f"week#{int(now // WEEK_S):06d}",
+                "ADD " + ", ".join(f"{short} :one" for short in names) + " SET #until = :until",
+                names={**names, "#until": "expires_at"},
+                values={":one": 1, ":until": int(now + WEEKS_KEPT * WEEK_S)},
+                returns="NONE",
+            )
+        except AwsError as error:
+            raise StoreError(f"evidence not written: {error.code}") from error
+
+    async def read(self, namespace: str) -> Evidence:
+        now, evidence = self._clock.now(), Evidence()
+        try:
+            async for item in self._table.query(f"bound#{namespace}", begins="week#"):
+                middle = (int(item["sk"][5:]) + 0.5) * WEEK_S
+                weight = 0.5 ** (max(0.0, now - middle) / self._half_life_s)
+                for name, count in item.items():
+                    ranking, _, rest = name.partition(".")
+                    if rest and ranking in CUTS:
+                        cell, _, wrong = rest.partition(".")
+                        evidence.cells[ranking][int(cell)][int(wrong)] += float(count) * weight
+        except AwsError as error:
+            raise StoreError(f"evidence not read: {error.code}") from error
+        evidence.at = now
+        return evidence

@@ -1,0 +1,142 @@
+"""What outlives a process of the warm index: a log of changes per partition, and a snapshot now and then.
+
+An index is a snapshot plus the changes since. Changes carry all that they need and may be applied twice, so a reader
+that asks again from a little before where it stopped misses nothing that a slower clock wrote late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from edgewise.cache.semantic.index import Row, WarmIndex
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+OVERLAP_MS = 5_000
+MAGIC = b"EWIX1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    row: Row
+    vector: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """Another principal asks what the row `id` asks."""
+
+    id: str
+    principal: str
+
+
+Change = Added | Removed | Vouched
+
+
+class Log(Protocol):
+    """Changes by partition in order of their time. Raises `StoreError`."""
+
+    async def append(self, partition: str, change: Change) -> None: ...
+    async def since(self, partition: str, cursor: str) -> list[tuple[str, Change]]:
+        """(place, change) of everything after `cursor` ('' is the beginning), in order."""
+        ...
+
+
+class Snapshots(Protocol):
+    """One packed index per partition. Raises `StoreError`."""
+
+    async def load(self, partition: str) -> bytes | None: ...
+    async def save(self, partition: str, packed: bytes) -> None: ...
+
+
+def place(now: float, token: str) -> str:
+    """A place in the log: milliseconds, then something to keep two changes of one moment apart."""
+    return f"{int(now * 1000):013d}#{token}"
+
+
+def earlier(cursor: str) -> str:
+    """The place from which to read again, so that what a slower clock wrote late is not missed."""
+    return f"{max(0, int(cursor[:13]) - OVERLAP_MS):013d}" if cursor else ""
+
+
+def apply(index: WarmIndex, change: Change) -> None:
+    """Bring `index` up to date with one change; twice is as good as once."""
+    match change:
+        case Added(row, vector):
+            index.put(row, vector)
+        case Removed(key):
+            index.drop_key(key)
+        case Vouched(id, principal):
+            index.note(id, principal)
+
+
+def pack(index: WarmIndex, cursor: str) -> bytes:
+    """The index as bytes: a line of JSON, then scales, then int8 vectors, then the rows as JSON."""
+    rows, small, scale = index.packed()
+    head = orjson.dumps({"cursor": cursor, "rows": len(rows), "dim": index.dim})
+    body = orjson.dumps([[row.id, row.key, row.text, row.expires_at, sorted(row.principals)] for row in rows])
+    return b"".join((MAGIC, head, b"\n", scale.tobytes(), small.tobytes(), body))
+
+
+def unpack(packed: bytes, dim: int, now: float) -> tuple[WarmIndex, str] | None:
+    """The live rows of a snapshot as an index, and its cursor; None when it is of another make."""
+    import numpy as np
+
+    if not packed.startswith(MAGIC):
+        return None
+    end = packed.index(b"\n", len(MAGIC))
+    head = orjson.loads(packed[len(MAGIC) : end])
+    if head["dim"] != dim:
+        return None
+    count, at = head["rows"], end + 1
+    scale = np.frombuffer(packed, np.float32, count, at)
+    at += 4 * count
+    small = np.frombuffer(packed, np.int8, count * dim, at).reshape(count, dim)
+    parts = orjson.loads(packed[at + count * dim :])
+    nobody: frozenset[str] = frozenset()
+    rows = [Row(i, k, text, until, frozenset(who) if who else nobody) for i, k, text, until, who in parts]
+    live = np.array([row.expires_at > now for row in rows], bool)
+    if not live.all():
+        rows, small, scale = [row for row in rows if row.expires_at > now], small[live], scale[live]
+    index = WarmIndex(dim)
+    index.fill(rows, small, scale)
+    return index, head["cursor"]
+
+
+class LocalLog:
+    """A log in this process's memory, for a laptop and for tests."""
+
+    def __init__(self) -> None:
+        self._changes: dict[str, list[tuple[str, Change]]] = {}
+        self._count = 0
+
+    async def append(self, partition: str, change: Change) -> None:
+        self._count += 1
+        self._changes.setdefault(partition, []).append((f"{self._count:013d}", change))
+
+    async def since(self, partition: str, cursor: str) -> list[tuple[str, Change]]:
+        return [pair for pair in self._changes.get(partition, ()) if pair[0] > cursor]
+
+
+class LocalSnapshots:
+    """Snapshots in this process's memory."""
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+
+    async def load(self, partition: str) -> bytes | None:
+        return self._packed.get(partition)
+
+    async def save(self, partition: str, packed: bytes) -> None:
+        self._packed[partition] = packed

@@ -1,0 +1,268 @@
+"""Matching by meaning: candidates from the warm index, the verifier's word on each, the bound's licence to serve.
+
+    find   embed → the nearest few → verify → best by the licence → read the entry again → hit
+    add    the wording and its vector into the partition's index and log
+
+Every doubt is a miss with a reason. A candidate is served only if the entry, read again from the store, is live and
+was asked by the caller itself or, in a namespace that tenants share, by enough different principals. Labels for the
+bound are gathered behind the request (`edgewise.cache.semantic.shadow`); a pair that the judge calls right becomes
+another wording of the entry, so that the next one like it is nearer.
+
+It knows nothing of how a request becomes a partition, nor of what a model is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgewise.background import Background
+from edgewise.cache.port import Store
+from edgewise.cache.semantic.bound import CUTS
+from edgewise.cache.semantic.index import Neighbour, Row
+from edgewise.cache.semantic.library import Library
+from edgewise.cache.semantic.log import Added, Removed, Vouched
+from edgewise.cache.semantic.shadow import Judge, Licences
+from edgewise.cache.semantic.verifier import Finding, Verifier, both
+from edgewise.clock import Clock
+from edgewise.words import Entry, Hit, Plan, Query
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+SHARED = "shared:"
+"""How the tenant of a namespace that tenants share begins."""
+
+
+class Embedder(Protocol):
+    """`id` names the vector space: vectors of two ids are never compared."""
+
+    id: str
+    dim: int
+
+    def encode(self, texts: list[str]) -> Array:
+        """(n, dim) float32 rows of unit length."""
+        ...
+
+
+class Embedders(Protocol):
+    """Which embedder reads a text; None: nobody here reads its language."""
+
+    def of(self, text: str) -> Embedder | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MeaningOptions:
+    """How matching by meaning behaves.
+
+    candidates    how many neighbours are verified
+    least_cosine  a neighbour below this is not verified
+    quorum        principals that must have asked a question before a shared namespace answers others with it
+    steady_rate   share of candidates that are judged once a namespace has its first labels
+    longest_chars a longer text is not matched by meaning: the encoder would not read all of it
+    """
+
+    candidates: int = 5
+    least_cosine: float = 0.3
+    quorum: int = 3
+    steady_rate: float = 0.1
+    longest_chars: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A neighbour with the verifier's word on it."""
+
+    partition: str
+    near: Neighbour
+    finding: Finding
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return scores_of(self.finding)
+
+
+def scores_of(finding: Finding) -> dict[str, float]:
+    """The finding as each ranking of the bound sees it."""
+    return {"same": finding.same, "topic": finding.topic, "both": both(finding)}
+
+
+class SemanticMeaning:
+    """Implements `edgewise.cache.port.Meaning`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        store: Store,
+        embedders: Embedders,
+        library: Library,
+        licences: Licences,
+        *,
+        options: MeaningOptions | None = None,
+        judge: Judge | None = None,
+        background: Background | None = None,
+        verifier: Verifier | None = None,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._embedders = embedders
+        self._library = library
+        self._licences = licences
+        self._options = options or MeaningOptions()
+        self._judge = judge
+        self._background = background
+        self._verifier = verifier
+        self._recent: OrderedDict[str, tuple[str, Mapping[str, float]]] = OrderedDict()
+
+    async def find(self, query: Query, plan: Plan) -> Hit | str:
+        """A verified hit, or 'absent', 'language', 'long', 'unverified', 'unlicensed', 'quorum' or 'gone'."""
+        if query.partition is None or query.text is None:
+            return "absent"
+        if len(query.text) > self._options.longest_chars:
+            return "long"
+        embedder = self._embedders.of(query.text)
+        if embedder is None:
+            return "language"
+        vector = embedder.encode([query.text])[0]
+        near: list[tuple[str, Neighbour]] = []
+        for partition in _partitions(query, embedder):
+            index = await self._library.open(partition, embedder.dim)
+            found = index.nearest(vector, self._options.candidates, self._clock.now())
+            near += [(partition, each) for each in found if each.similarity >= self._options.least_cosine]
+        if not near:
+            return "absent"
+        best = self.best(query.text, near)
+        namespace = f"{query.tenant}/{query.namespace}"
+        verdict = await self._decide(query, plan, best, namespace)
+        await self._sample(query, best, vector, embedder, namespace)
+        return verdict
+
+    def best(self, text: str, near: list[tuple[str, Neighbour]]) -> Candidate:
+        """The neighbour that the verifier likes best; the nearest when it likes none."""
+        verifier = self._verifier = self._verifier or Verifier.shipped()
+        findings = verifier.judge_all(text, [(each.row.text, each.similarity) for _, each in near])
+        found = [Candidate(*pair, finding) for pair, finding in zip(near, findings, strict=True)]
+        return max(found, key=lambda each: (both(each.finding), each.near.similarity))
+
+    async def _decide(self, query: Query, plan: Plan, best: Candidate, namespace: str) -> Hit | str:
+        if best.finding.veto:
+            return "unverified"
+        licence = await self._licences.licence(namespace, plan.cache.max_wrong_share)
+        ranking = "repeat" if best.finding.repeat else licence.allows(best.scores)
+        if ranking is None:
+            return "unlicensed"
+        shared = query.tenant.startswith(SHARED)
+        if shared and not await self._vouched(query, plan, best):
+            return "quorum"
+        kept = await self._store.get(query.tenant, best.near.row.key)
+        now = self._clock.now()
+        if kept is None or kept.entry.expires_at <= now or kept.entry.status != 200:
+            await self.remove(best.near.row.key, best.partition)
+            return "gone"
+        if kept.entry.fresh_until <= now:
+            return "stale"
+        self._remember(best.near.row.key, namespace, best.scores)
+        return Hit(
+            kept.entry,
+            "semantic",
+            age_s=max(0.0, now - kept.entry.created_at),
+            # Across tenants a hit tells nothing of how near somebody else's question was.
+            similarity=None if shared else round(best.near.similarity, 4),
+            tier="index",
+            evidence={} if shared else {"ranking": ranking, **{k: round(v, 4) for k, v in best.scores.items()}},
+        )
+
+    async def _vouched(self, query: Query, plan: Plan, best: Candidate) -> bool:
+        """Whether enough different principals asked this; the caller's asking is counted for the next."""
+        me, row = _principal(plan), best.near.row
+        if me in row.principals or len(row.principals) >= self._options.quorum:
+            return True
+        embedder = self._embedders.of(query.text or "")
+        if embedder is not None:
+            await self._library.change(best.partition, embedder.dim, Vouched(row.id, me))
+        return False
+
+    async def add(self, query: Query, plan: Plan, entry: Entry) -> None:
+        """Make the entry findable by its question, in its conversation and, if the turn stands alone, outside."""
+        if query.partition is None or query.text is None or len(query.text) > self._options.longest_chars:
+            return
+        embedder = self._embedders.of(query.text)
+        if embedder is None:
+            return
+        vector = embedder.encode([query.text])[0]
+        row = Row(entry.key, entry.key, query.text, entry.expires_at, frozenset({_principal(plan)}))
+        for partition in _partitions(query, embedder):
+            await self._library.change(partition, embedder.dim, Added(row, vector))
+
+    async def remove(self, key: str, partition: str | None) -> None:
+        """Forget every wording of the entry; `partition` is one that `find` opened, None means wherever it is."""
+        await self._library.remove(key, Removed(key), partition)
+
+    async def feedback(self, key: str, partition: str | None, *, wrong: bool, similarity: float | None) -> None:  # noqa: ARG002
+        """Teach the bound. A report counts with the scores of the hit it speaks of, if this process still knows it.
+
+        Who is content says nothing, so a report of a right hit teaches nothing: it would hide the wrong ones.
+        """
+        known = self._recent.pop(key, None)
+        if wrong:
+            if known is not None:
+                await self._licences.learn(*known, wrong=True)
+            await self.remove(key, None)
+
+    async def _sample(
+        self, query: Query, best: Candidate, vector: Array, embedder: Embedder, namespace: str
+    ) -> None:
+        """Have the candidate judged behind the request, with a probability that does not depend on its score."""
+        scores = best.scores
+        if self._judge is None or not any(scores[name] >= cuts[-1] for name, cuts in CUTS.items()):
+            return
+        steady = self._options.steady_rate
+        if self._clock.uniform() >= await self._licences.rate(namespace, steady):
+            return
+        work = self._judged(self._judge, query, best, vector, embedder, namespace)
+        if self._background is not None:
+            self._background.spawn(work)
+        else:
+            await work
+
+    async def _judged(
+        self, judge: Judge, query: Query, best: Candidate, vector: Array, embedder: Embedder, namespace: str
+    ) -> None:
+        kept = await self._store.get(query.tenant, best.near.row.key)
+        text = query.text or ""
+        if kept is None:
+            return
+        opinion = await judge.judge(text, best.near.row.text, kept.entry.answer.text)
+        if opinion.right is None:
+            return
+        await self._licences.learn(namespace, best.scores, wrong=not opinion.right)
+        if opinion.right and not query.tenant.startswith(SHARED):
+            row = best.near.row
+            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+            wording = Row(f"{row.key}~{digest}", row.key, text, kept.entry.expires_at, row.principals)
+            await self._library.change(best.partition, embedder.dim, Added(wording, vector))
+
+    def _remember(self, key: str, namespace: str, scores: Mapping[str, float]) -> None:
+        self._recent[key] = (namespace, scores)
+        if len(self._recent) > 10_000:
+            self._recent.popitem(last=False)
+
+
+def _partitions(query: Query, embedder: Embedder) -> list[str]:
+    """The query's partitions in the embedder's space."""
+    return [
+        hashlib.sha256(f"{embedder.id}\n{partition}".encode()).hexdigest()
+        for partition in (query.partition, query.solo_partition)
+        if partition is not None
+    ]
+
+
+def _principal(plan: Plan) -> str:
+    """Who asks: a digest, since the index is read by all processes of the deployment."""
+    principal = plan.principal
+    return hashlib.sha256(f"{principal.tenant}\n{principal.key_id}".encode()).hexdigest()[:16]
