@@ -201,7 +201,7 @@ class _Chunk:
     lease_until: float = 0.0
     claims: int = 0
     tries: int = 0
-    done: bool = False
+    done: Tally | None = None
     suspects: list[int] = field(default_factory=list)
     strikes: dict[int, int] = field(default_factory=dict)
 
@@ -257,8 +257,8 @@ class MemoryBatches:
 
     async def claim(self, id: str, chunk: int, owner: str, lease_s: float) -> Claimed | Held | Done:
         now, it = self._clock.now(), self._chunk(id, chunk)
-        if it.done:
-            return Done()
+        if it.done is not None:
+            return Done(it.done)
         if it.lease_until >= now and it.holder not in ("", owner):
             return Held(it.lease_until)
         it.holder, it.lease_until = owner, now + lease_s
@@ -274,15 +274,15 @@ class MemoryBatches:
 
     async def renew(self, id: str, chunk: int, owner: str, lease_s: float, done: tuple[int, int]) -> bool:
         it, batch = self._chunk(id, chunk), self.batches[id]
-        if it.holder != owner or it.done or batch.status != "in_progress":
+        if it.holder != owner or it.done is not None or batch.status != "in_progress":
             return False
         it.lease_until = self._clock.now() + lease_s
-        self.batches[id] = replace(batch, live={**batch.live, str(chunk): done})
+        self.batches[id] = replace(batch, live={**batch.live, chunk: done})
         return True
 
     async def release(self, id: str, chunk: int, owner: str) -> None:
         it = self._chunk(id, chunk)
-        if it.holder == owner and not it.done:
+        if it.holder == owner and it.done is None:
             it.lease_until, it.claims, it.suspects = 0.0, 0, []
 
     async def worked(self, id: str, chunk: int, *, calls: bool) -> Worked:
@@ -301,19 +301,18 @@ class MemoryBatches:
     async def put_call(self, id: str, chunk: int, line: int, key: str, call: PaidCall) -> None:
         self.calls[(id, chunk, line, key)] = call
 
-    async def finish_chunk(self, id: str, chunk: int, tally: Tally) -> bool:
-        it, batch = self._chunk(id, chunk), self.batches[id]
-        if it.done:
-            return False
-        it.done, it.lease_until = True, 0.0
-        live = {number: part for number, part in batch.live.items() if number != str(chunk)}
-        self.batches[id] = replace(batch, chunks_done=batch.chunks_done + 1, tally=batch.tally + tally, live=live)
-        return True
+    async def finish_chunk(self, id: str, chunk: int, tally: Tally) -> None:
+        it = self._chunk(id, chunk)
+        it.done, it.lease_until = it.done or tally, 0.0
 
-    async def open_chunks(self, id: str, chunks: int) -> list[int]:
-        now = self._clock.now()
-        return [n for n in range(chunks) if not (c := self._chunk(id, n)).done and c.lease_until <= now]
+    async def count(self, id: str, chunk: int, tally: Tally) -> Batch | None:
+        batch = self.batches.get(id)
+        if batch is None:
+            return None
+        live = {number: part for number, part in batch.live.items() if number != chunk}
+        self.batches[id] = replace(batch, parts={**batch.parts, chunk: tally}, live=live)
+        return self.batches[id]
 
     async def held_chunks(self, id: str) -> int:
         now = self._clock.now()
-        return sum(not c.done and c.lease_until > now for (b, _), c in self.chunks.items() if b == id)
+        return sum(c.done is None and c.lease_until > now for (b, _), c in self.chunks.items() if b == id)

@@ -70,7 +70,7 @@ class TestBatches:
         assert await batches.move("batch_1", "failed", errors=errors) is None
         await batches.move("batch_1", "finalizing")
         tally = Tally(1, 2, 3, 4, Decimal("0.5"), 5, 6)
-        done = await batches.move("batch_1", "completed", tally=tally, output_file_id="file-o", error_file_id=None)
+        done = await batches.move("batch_1", "completed", final=tally, output_file_id="file-o", error_file_id=None)
         assert done is not None and done.tally == tally and done.output_file_id == "file-o"
         assert await batches.get("batch_1") == done
 
@@ -95,7 +95,6 @@ class TestBatches:
         held = await batches.claim("batch_1", 0, "b", 30)
         assert isinstance(held, Held) and held.until == pytest.approx(clock.now() + 30)
         assert await batches.held_chunks("batch_1") == 1
-        assert await batches.open_chunks("batch_1", 3) == [1, 2]
         await batches.suspect("batch_1", 0, [4, 5], {4: 1})
         await clock.advance(31)
         assert await batches.claim("batch_1", 0, "b", 30) == Claimed(2, False, {4: 2, 5: 1})
@@ -151,13 +150,17 @@ class TestBatches:
         await batches.move("batch_1", "in_progress", total=3, chunks=2)
         await batches.claim("batch_1", 0, "a", 30)
         await batches.renew("batch_1", 0, "a", 30, (1, 0))
-        tally = Tally(completed=2, failed=1, cost_usd=Decimal("0.3"), prompt_tokens=5)
-        done = await asyncio.gather(*(batches.finish_chunk("batch_1", 0, tally) for _ in range(4)))
-        assert sorted(done) == [False, False, False, True]
-        found = await batches.get("batch_1")
+        tally = Tally(completed=2, failed=1, cost_usd=Decimal("0.00000012"), prompt_tokens=5)
+        await asyncio.gather(*(batches.finish_chunk("batch_1", 0, tally) for _ in range(4)))
+        assert await batches.claim("batch_1", 0, "b", 30) == Done(tally)
+        assert not await batches.renew("batch_1", 0, "a", 30, (2, 0))
+        for _ in range(3):
+            found = await batches.count("batch_1", 0, tally)
         assert found is not None and (found.tally, found.chunks_done, found.live) == (tally, 1, {})
-        assert await batches.claim("batch_1", 0, "b", 30) == Done()
-        assert await batches.open_chunks("batch_1", 2) == [1]
+        assert await batches.get("batch_1") == found
+        await batches.count("batch_1", 1, tally)
+        both = await batches.get("batch_1")
+        assert both is not None and both.tally == tally + tally
 
 
 class TestBlobs:

@@ -5,7 +5,7 @@
         └─→ failed     └─→ cancelling ────────→ cancelled    (likewise)
 
 A change of state is a conditional write from a state that allows it, so two workers cannot both make it. Counts are
-added by whole chunks, once each; `live` holds what running chunks have done so far.
+kept chunk by chunk, under the chunk's number, and summed when read: writing a chunk's counts twice writes the same.
 """
 
 from __future__ import annotations
@@ -71,6 +71,17 @@ class Tally:
     def __add__(self, other: Tally) -> Tally:
         return Tally(*(getattr(self, name) + getattr(other, name) for name in Tally.__slots__))
 
+    def short(self) -> str:
+        """All of it in one short string, for a chunk's place in its batch."""
+        return " ".join(str(getattr(self, name)) for name in Tally.__slots__)
+
+    @classmethod
+    def of(cls, short: str) -> Tally:
+        words = dict(zip(cls.__slots__, short.split(" "), strict=True))
+        cost = Decimal(words.pop("cost_usd"))
+        counts: dict[str, Any] = {name: int(word) for name, word in words.items()}
+        return cls(**counts, cost_usd=cost)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -93,11 +104,13 @@ class Batch:
     error_file_id: str | None = None
     model: str | None = None
     total: int = 0
-    tally: Tally = field(default_factory=Tally)
-    live: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    final: Tally | None = None
+    """The counts when it has ended, as the files have them."""
+    parts: Mapping[int, Tally] = field(default_factory=dict)
+    """Chunk number to its counts, of chunks that are done."""
+    live: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Chunk number to lines completed and failed so far, of chunks that are being worked."""
     chunks: int = 0
-    chunks_done: int = 0
     remote: Mapping[str, Any] | None = None
     """The provider's own batch that works the lines, if one does."""
     mark: str = ""
@@ -107,11 +120,22 @@ class Batch:
     def ended(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def chunks_done(self) -> int:
+        return len(self.parts)
+
+    @property
+    def tally(self) -> Tally:
+        """The counts of all chunks that are done."""
+        return self.final if self.final is not None else sum(self.parts.values(), Tally())
+
     def wire(self) -> dict[str, Any]:
         """OpenAI's batch object. `edgewise` tells what it has cost and how much the cache served."""
-        running = () if self.ended else tuple(self.live.values())
-        completed = self.tally.completed + sum(part[0] for part in running)
-        failed = self.tally.failed + sum(part[1] for part in running)
+        tally = self.tally
+        # A worker that was overtaken may still tell its progress after its chunk is done.
+        running = [] if self.ended else [done for number, done in self.live.items() if number not in self.parts]
+        completed = tally.completed + sum(done[0] for done in running)
+        failed = tally.failed + sum(done[1] for done in running)
         wire: dict[str, Any] = {
             "id": self.id,
             "object": "batch",
@@ -124,9 +148,9 @@ class Batch:
             "request_counts": {"total": self.total, "completed": completed, "failed": failed},
             "metadata": dict(self.metadata) if self.metadata else None,
             "edgewise": {
-                "cost_usd": str(self.tally.cost_usd),
-                "unpriced": self.tally.unpriced,
-                "cached": self.tally.cached,
+                "cost_usd": str(tally.cost_usd),
+                "unpriced": tally.unpriced,
+                "cached": tally.cached,
             },
         }
         for state in ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"):
@@ -141,7 +165,7 @@ class Batch:
         if self.error_file_id is not None:
             wire["error_file_id"] = self.error_file_id
         if self.total:
-            wire["usage"] = usage_wire(self.tally)
+            wire["usage"] = usage_wire(tally)
         return wire
 
 

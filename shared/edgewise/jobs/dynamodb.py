@@ -13,7 +13,6 @@ what its predecessor got done. What is too large for an item goes to the bucket,
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
@@ -28,16 +27,6 @@ from edgewise.jobs.store import Claimed, Done, Held, Worked
 
 KEPT_S = 7 * 86_400
 """How long a line's result outlives its batch's window: the output file has it by then."""
-_COUNTS = (
-    "completed",
-    "failed",
-    "cached",
-    "unpriced",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-)
 _SIMPLE = (
     "id",
     "tenant",
@@ -71,8 +60,8 @@ class DynamoBatches:
             "metadata": dict(batch.metadata) if batch.metadata else None,
             "output_expires_s": batch.output_expires_s,
             "live": {},
+            "parts": {},
             "chunks": 0,
-            "chunks_done": 0,
             "total": 0,
             **{f"{state}_at": at for state, at in batch.times.items()},
             **{name: getattr(batch, name) for name in _SIMPLE if getattr(batch, name) is not None},
@@ -106,8 +95,8 @@ class DynamoBatches:
         allowed = sources(to)
         values: dict[str, Any] = {f":f{n}": state for n, state in enumerate(allowed)}
         changes = {**changes, "status": to, f"{to}_at": int(self._clock.now())}
-        if "tally" in changes:
-            changes |= asdict(changes.pop("tally"))
+        if "final" in changes:
+            changes["final"] = changes["final"].short()
         if "errors" in changes:
             changes["errors"] = [error.wire() for error in changes["errors"]]
         names = {f"#c{n}": name for n, name in enumerate(changes)} | {"#s": "status"}
@@ -155,7 +144,7 @@ class DynamoBatches:
             if not error.is_condition:
                 raise
             old = error.item or await self._table.get(f"batch#{id}", _chunk(chunk), consistent=True) or {}
-            return Done() if old.get("done") else Held(float(old.get("lease_until", now)))
+            return Done(Tally.of(old["done"])) if "done" in old else Held(float(old.get("lease_until", now)))
         strikes = {int(line): int(count) for line, count in (item.get("strikes") or {}).items()}
         for line in item.get("suspects") or ():
             strikes[int(line)] = strikes.get(int(line), 0) + 1
@@ -173,25 +162,27 @@ class DynamoBatches:
 
     async def renew(self, id: str, chunk: int, owner: str, lease_s: float, done: tuple[int, int]) -> bool:
         """Hold on to the chunk and tell its progress; False: it is lost, or the batch is no longer in progress."""
-        return await self._transact(
-            {
-                "Update": {
-                    "Key": {"pk": f"batch#{id}", "sk": _chunk(chunk)},
-                    "UpdateExpression": "SET lease_until = :until",
-                    "ConditionExpression": "holder = :me AND attribute_not_exists(done)",
-                    "ExpressionAttributeValues": {":me": owner, ":until": _decimal(self._clock.now() + lease_s)},
-                }
-            },
-            {
-                "Update": {
-                    "Key": {"pk": f"batch#{id}", "sk": "meta"},
-                    "UpdateExpression": "SET live.#k = :done",
-                    "ConditionExpression": "#s = :running",
-                    "ExpressionAttributeNames": {"#k": str(chunk), "#s": "status"},
-                    "ExpressionAttributeValues": {":done": list(done), ":running": "in_progress"},
-                }
-            },
+        held = self._table.update(
+            f"batch#{id}",
+            _chunk(chunk),
+            "SET lease_until = :until",
+            condition="holder = :me AND attribute_not_exists(done)",
+            values={":me": owner, ":until": _decimal(self._clock.now() + lease_s)},
+            returns="NONE",
         )
+        told = self._table.update(
+            f"batch#{id}",
+            "meta",
+            "SET live.#k = :done",
+            condition="#s = :running",
+            names={"#k": str(chunk), "#s": "status"},
+            values={":done": list(done), ":running": "in_progress"},
+            returns="NONE",
+        )
+        if await self._try(held):
+            return await self._try(told)
+        told.close()
+        return False
 
     async def release(self, id: str, chunk: int, owner: str) -> None:
         """Give the chunk back in good order: the next claim counts as the first."""
@@ -250,48 +241,39 @@ class DynamoBatches:
         item |= await self._packing.pack("body", call.answer.completion, f"batches/{id}/calls/{line:07d}-{key}")
         await self._table.put(item)
 
-    async def finish_chunk(self, id: str, chunk: int, tally: Tally) -> bool:
-        """Mark the chunk done and add its counts, both or neither; False: it was done already."""
-        counts = {name: value for name, value in asdict(tally).items() if value}
-        names = {"#k": str(chunk)} | {f"#n{n}": name for n, name in enumerate(counts)}
-        values = {":one": 1} | {f":n{n}": value for n, value in enumerate(counts.values())}
-        added = "".join(f", #n{n} :n{n}" for n in range(len(counts)))
-        return await self._transact(
-            {
-                "Update": {
-                    "Key": {"pk": f"batch#{id}", "sk": _chunk(chunk)},
-                    "UpdateExpression": "SET done = :true, lease_until = :zero",
-                    "ConditionExpression": "attribute_not_exists(done)",
-                    "ExpressionAttributeValues": {":true": True, ":zero": 0},
-                }
-            },
-            {
-                "Update": {
-                    "Key": {"pk": f"batch#{id}", "sk": "meta"},
-                    "UpdateExpression": f"REMOVE live.#k ADD chunks_done :one{added}",
-                    "ConditionExpression": "attribute_exists(pk)",
-                    "ExpressionAttributeNames": names,
-                    "ExpressionAttributeValues": values,
-                }
-            },
+    async def finish_chunk(self, id: str, chunk: int, tally: Tally) -> None:
+        """Mark the chunk done, with its counts. Every worker that comes here has counted the same stored results."""
+        await self._table.update(
+            f"batch#{id}",
+            _chunk(chunk),
+            "SET done = if_not_exists(done, :tally), lease_until = :zero",
+            values={":tally": tally.short(), ":zero": 0},
+            returns="NONE",
         )
 
-    async def open_chunks(self, id: str, chunks: int) -> list[int]:
-        """Chunks that are not done and that nobody holds at this moment."""
-        now = self._clock.now()
-        taken = {
-            int(item["sk"].removeprefix("chunk#"))
-            async for item in self._table.query(f"batch#{id}", begins="chunk#", consistent=True)
-            if item.get("done") or item.get("lease_until", 0) > now
-        }
-        return [number for number in range(chunks) if number not in taken]
+    async def count(self, id: str, chunk: int, tally: Tally) -> Batch | None:
+        """Put a done chunk's counts into its place in the batch; the batch with them, None when it is gone."""
+        try:
+            item = await self._table.update(
+                f"batch#{id}",
+                "meta",
+                "SET parts.#k = :tally REMOVE live.#k",
+                condition="attribute_exists(pk)",
+                names={"#k": str(chunk)},
+                values={":tally": tally.short()},
+            )
+        except AwsError as error:
+            if error.is_condition:
+                return None
+            raise
+        return _batch(item)
 
     async def held_chunks(self, id: str) -> int:
         """How many chunks somebody is working at this moment."""
         now = self._clock.now()
         held = 0
         async for item in self._table.query(f"batch#{id}", begins="chunk#", consistent=True):
-            held += not item.get("done") and item.get("lease_until", 0) > now
+            held += "done" not in item and item.get("lease_until", 0) > now
         return held
 
     async def _try(self, write: Any) -> bool:
@@ -299,15 +281,6 @@ class DynamoBatches:
             await write
         except AwsError as error:
             if error.is_condition:
-                return False
-            raise
-        return True
-
-    async def _transact(self, *actions: dict[str, Any]) -> bool:
-        try:
-            await self._table.transact(list(actions))
-        except AwsError as error:
-            if "ConditionalCheckFailed" in error.reasons:
                 return False
             raise
         return True
@@ -353,18 +326,13 @@ def _batch(item: Item) -> Batch:
             for e in item.get("errors", ())
         ),
         total=int(item["total"]),
-        tally=_tally(item),
-        live={chunk: (int(part[0]), int(part[1])) for chunk, part in item["live"].items()},
+        final=Tally.of(item["final"]) if "final" in item else None,
+        parts={int(chunk): Tally.of(short) for chunk, short in item["parts"].items()},
+        live={int(chunk): (int(part[0]), int(part[1])) for chunk, part in item["live"].items()},
         chunks=int(item["chunks"]),
-        chunks_done=int(item["chunks_done"]),
         remote=item.get("remote"),
         mark=item.get("mark", ""),
     )
-
-
-def _tally(item: Item) -> Tally:
-    counts: dict[str, Any] = {name: int(item[name]) for name in _COUNTS if name in item}
-    return Tally(**counts, cost_usd=item.get("cost_usd", Decimal(0)))
 
 
 _STATES = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")

@@ -92,7 +92,7 @@ async def _end(room: Room, batch: Batch, to: Status, ended: Ended | None) -> Non
     moved = await room.batches.move(
         batch.id,
         to,
-        tally=files.tally,
+        final=files.tally,
         output_file_id=await files.good.close(),
         error_file_id=await files.bad.close(),
     )

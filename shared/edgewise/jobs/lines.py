@@ -254,13 +254,17 @@ class Check:
         last = chunks[-1] if chunks else None
         if (
             last is None
-            or last.requests - len(last.followers) >= self._chunk_lines
-            or last.requests >= 20 * self._chunk_lines
+            or last.requests - len(last.followers) >= self._room()
+            or last.requests >= 20 * self._room()
             or line.start + len(line.raw) - last.start > self._chunk_bytes
         ):
             last = Chunk(len(chunks), line.number, line.start, line.start)
             chunks.append(last)
         return last
+
+    def _room(self) -> int:
+        """How many lines a chunk takes: more, the further the file goes on, so that a batch has a few hundred."""
+        return self._chunk_lines * (1 + len(self.draft.chunks) // 100)
 
 
 def equality(request: Request) -> bytes | None:

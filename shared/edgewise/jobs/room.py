@@ -28,7 +28,8 @@ class Options:
     tries: int = 5
     careful_lines: int = 4
     """How many lines run at once in a chunk whose worker died."""
-    max_strikes: int = 3
+    max_strikes: int = 5
+    """How often a line is run again after its worker died while it ran."""
     stale_s: float = 60.0
     """How long a batch may stand still before upkeep looks at it."""
     copies_after: int = 4

@@ -40,7 +40,8 @@ async def _push(room: Room, batch: Batch) -> bool:
     if batch.mark != mark or await room.batches.held_chunks(batch.id):
         await room.batches.note(batch.id, mark=mark)
         return False
-    still = await room.batches.open_chunks(batch.id, batch.chunks)
+    # A chunk whose worker died before the batch was told of it is open here too: its message does the telling.
+    still = [number for number in range(batch.chunks) if number not in batch.parts]
     for number in still[: room.options.window_chunks]:
         await room.send("chunk", batch.id, batch.tenant, chunk=number)
     return True

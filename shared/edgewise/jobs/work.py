@@ -3,9 +3,10 @@
 Theory of operation. A chunk is worked under a lease that its worker renews; its message stays hidden as long. When a
 worker dies, lease and hiding run out, the message comes again, and the next worker reads what is there: lines with
 a result are done, provider calls that were answered are not made again (see `journal.py`). A line's result is one
-write that succeeds only if there is none. When all lines have one, the next chunk is sent on its way, then the chunk
-is marked done together with its counts in one transaction: a worker that dies between the two makes the next chunk
-be sent twice, which the lease makes harmless.
+write that succeeds only if there is none. When all lines have one, the next chunk is sent on its way, the chunk is
+marked done with its counts, and the counts are put into their place in the batch. Each of the three may be done
+twice without harm, and a worker that dies between them leaves a message that makes the next one do the rest; no
+transaction is needed, and none that fails can hold up others.
 
 A line that kills its worker must not take its chunk along. After a death the worker runs few lines at once and
 writes down beforehand which; lines that were under way at a death have a strike and then run last and alone, and a
@@ -104,9 +105,13 @@ class ChunkWork:
         match await room.batches.claim(batch_id, number, owner, room.options.lease_s):
             case Held(until):
                 raise Again(until - room.clock.now() + 1)
-            case Done():
-                await self._maybe_finish(batch)
+            case Done(tally):
+                await self._counted(batch, number, tally)
             case Claimed() as claimed:
+                if claimed.claims > 1 and delivery.receives == room.options.copies_after:
+                    # Its message has seen deaths enough for SQS to take it for dead at the next one.
+                    delay_s = round(room.options.lease_s)
+                    await room.send("chunk", batch.id, batch.tenant, chunk=number, delay_s=delay_s)
                 await self._claimed(batch, number, owner, claimed, delivery)
 
     async def _claimed(self, batch: Batch, number: int, owner: str, claimed: Claimed, delivery: Delivery) -> None:
@@ -298,13 +303,14 @@ class ChunkWork:
         room, batch, number = self.room, state.batch, state.chunk.number
         if (following := number + room.options.window_chunks) < len(draft.chunks):
             await room.send("chunk", batch.id, batch.tenant, chunk=following)
-        if await room.batches.finish_chunk(batch.id, number, state.tally):
-            room.meter.add("lines_done", state.tally.completed)
-            room.meter.add("lines_failed", state.tally.failed)
-        await self._maybe_finish(batch)
+        await room.batches.finish_chunk(batch.id, number, state.tally)
+        room.meter.add("lines_done", state.tally.completed)
+        room.meter.add("lines_failed", state.tally.failed)
+        await self._counted(batch, number, state.tally)
 
-    async def _maybe_finish(self, batch: Batch) -> None:
-        fresh = await self.room.batches.get(batch.id)
+    async def _counted(self, batch: Batch, number: int, tally: Tally) -> None:
+        """Tell the batch of its chunk, and end it with the last one."""
+        fresh = await self.room.batches.count(batch.id, number, tally)
         if fresh is not None and fresh.status == "in_progress" and fresh.chunks_done >= fresh.chunks:
             await self.room.send("finish", batch.id, batch.tenant)
 

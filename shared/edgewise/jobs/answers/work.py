@@ -1,0 +1,130 @@
+"""Makes a background answer, once, however often its message comes.
+
+The same arrangement as for a chunk of lines (see `edgewise.jobs.work`), for one request: a lease that its worker
+renews, paid calls kept before anything else, an end that is one conditional write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from edgewise.chat import Answer
+from edgewise.clock import Clock
+from edgewise.jobs.answers.kept import UNSTORED_S, Kept, Made, Shelf
+from edgewise.jobs.paid import PaidCall
+from edgewise.jobs.ports import Calls, Meter, Queue
+from edgewise.jobs.room import Again, Options
+from edgewise.jobs.share import Share
+from edgewise.jobs.store import Done, Held
+from edgewise.jobs.webhook import Webhooks
+from edgewise.jobs.work import Delivery
+from edgewise.words import Attempt
+
+Make = Callable[[Kept, Calls, float], Awaitable[Made]]
+"""Makes the answer within so many seconds. A refusal comes back as a failed answer; an exception is a defect."""
+Refuse = Callable[[Kept, str], Made]
+"""The answer that says why there is none: 'timeout', 'worker_died', 'internal_error', 'cancelled'."""
+
+
+class _AnswerCalls:
+    def __init__(self, shelf: Shelf, id: str, known: dict[str, PaidCall]) -> None:
+        self._shelf, self._id, self._known = shelf, id, known
+
+    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None:
+        call = self._known.get(key)
+        return (call.answer, call.attempts) if call else None
+
+    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None:
+        await self._shelf.put_call(self._id, key, PaidCall(answer, attempts))
+
+
+class AnswerWork:
+    """`work` is the worker's handler for messages of the kind 'response'."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        queue: Queue,
+        clock: Clock,
+        share: Share,
+        meter: Meter,
+        *,
+        make: Make,
+        refuse: Refuse,
+        webhooks: Webhooks | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self._shelf, self._queue, self._clock, self._share, self._meter = shelf, queue, clock, share, meter
+        self._make, self._refuse, self._webhooks = make, refuse, webhooks
+        self._options = options or Options()
+
+    async def work(self, id: str, delivery: Delivery) -> None:
+        """Raises Again when somebody else is at it or the time is too short."""
+        kept = await self._shelf.get(id)
+        if kept is None or kept.ended:
+            return
+        if delivery.left.left_s() < self._options.reserve_s:
+            raise Again(1)
+        owner = self._clock.token("worker_")
+        claimed = await self._shelf.claim(id, owner, self._options.lease_s)
+        if isinstance(claimed, Held):
+            raise Again(claimed.until - self._clock.now() + 1)
+        if isinstance(claimed, Done):
+            return
+        if claimed.claims > self._options.max_strikes:
+            await self._queue.bury({"kind": "response", "id": id, "error": "worker_died"}, group=kept.tenant)
+            self._meter.add("dead_letters")
+            await self._end(kept, self._refuse(kept, "worker_died"))
+            return
+        known = {} if claimed.fresh else await self._shelf.calls(id)
+        made = await self._under_lease(kept, owner, known, delivery)
+        if made is not None:
+            await self._end(kept, made)
+
+    async def _end(self, kept: Kept, made: Made) -> None:
+        expires = None if kept.stored else int(self._clock.now()) + UNSTORED_S
+        if await self._shelf.end(kept.id, made, expires):
+            self._meter.add(f"answers_{made.state}")
+            if kept.webhook and self._webhooks is not None:
+                await self._webhooks.tell(kept.webhook, f"response.{made.state}", kept.id)
+
+    async def _under_lease(self, kept: Kept, owner: str, known: dict[str, PaidCall], delivery: Delivery) -> Made | None:
+        """The answer, or None when it was cancelled or taken over meanwhile."""
+        options = self._options
+        timeout_s = min(options.line_timeout_s, delivery.left.left_s() - options.margin_s)
+        making = asyncio.ensure_future(self._making(kept, _AnswerCalls(self._shelf, kept.id, known), timeout_s))
+        pulse = asyncio.ensure_future(self._pulse(kept.id, owner, delivery.receipt, making))
+        try:
+            await asyncio.wait({making})
+        finally:
+            pulse.cancel()
+            making.cancel()
+            outcome = await asyncio.gather(making, pulse, return_exceptions=True)
+        if making.cancelled():
+            return None
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return making.result()
+
+    async def _making(self, kept: Kept, calls: Calls, timeout_s: float) -> Made:
+        async with self._share.slot(kept.tenant):
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await self._make(kept, calls, timeout_s)
+            except TimeoutError:
+                return self._refuse(kept, "timeout")
+            except Exception:  # noqa: BLE001 - the worker is an edge: a defect ends the answer, and is counted
+                self._meter.add("line_defects")
+                return self._refuse(kept, "internal_error")
+
+    async def _pulse(self, id: str, owner: str, receipt: str, making: asyncio.Future[Made]) -> None:
+        lease_s = self._options.lease_s
+        await self._queue.hide(receipt, int(lease_s) + 1)
+        while True:
+            # Also how a cancelled answer's call comes to be given up.
+            await self._clock.sleep(min(lease_s / 3, 2.0))
+            if not await self._shelf.renew(id, owner, lease_s):
+                making.cancel()
+                return
+            await self._queue.hide(receipt, int(lease_s) + 1)
