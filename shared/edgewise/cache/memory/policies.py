@@ -31,7 +31,7 @@ def order_of(policy: Policy, max_entries: int) -> Order[Any]:
         case "ttl":
             return Ttl()
         case "s3-fifo":
-            return S3Fifo()
+            return S3Fifo(entries=max_entries)
 
 
 def shelf(policy: Policy, clock: Clock, *, max_entries: int, max_bytes: int) -> Shelf[Any, Any]:

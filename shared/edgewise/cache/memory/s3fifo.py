@@ -23,11 +23,14 @@ _MOST_USES = 3
 class S3Fifo(Generic[K]):
     """small    share of the keys that may be on trial, 0 to 1
     promote  uses since its arrival with which a key passes its trial
+    entries  how many keys the shelf may hold: until it is full, those beyond the first share need no trial
     """
 
-    def __init__(self, small: float = 0.1, promote: int = 2) -> None:
+    def __init__(self, small: float = 0.1, promote: int = 2, entries: int = 0) -> None:
         self._share = small
         self._promote = promote
+        self._first = int(small * entries)
+        self._full = False
         self._small: OrderedDict[K, None] = OrderedDict()
         self._main: OrderedDict[K, None] = OrderedDict()
         self._ghosts: OrderedDict[K, None] = OrderedDict()
@@ -35,7 +38,8 @@ class S3Fifo(Generic[K]):
 
     def added(self, key: K, expires_at: float) -> None:  # noqa: ARG002
         known = self._ghosts.pop(key, self) is None
-        (self._main if known else self._small)[key] = None
+        early = not self._full and 0 < self._first <= len(self._small)
+        (self._main if known or early else self._small)[key] = None
         self._uses[key] = 0
 
     def read(self, key: K) -> None:
@@ -52,26 +56,31 @@ class S3Fifo(Generic[K]):
             del self._main[key]
 
     def evict(self) -> K:
+        self._full = True
         while True:
             # The share is of the keys that are there, not of a fixed number: the bound may be bytes.
-            on_trial = len(self._small) > self._share * len(self._uses) or not self._main
-            key = self._end_trial() if on_trial and self._small else self._next_of_main()
+            total = len(self._uses)
+            main_is_due = len(self._main) > total - int(self._share * total) or not self._small
+            key = self._next_of_main() if main_is_due else self._end_trials(total)
             if key is not None:
                 del self._uses[key]
                 return key
 
-    def _end_trial(self) -> K | None:
-        key, _ = self._small.popitem(last=False)
-        if self._uses[key] >= self._promote:
+    def _end_trials(self, total: int) -> K | None:
+        """The first key on trial that fails; those before it pass. None when all have passed."""
+        while self._small:
+            key, _ = self._small.popitem(last=False)
+            if self._uses[key] < self._promote:
+                self._ghosts[key] = None
+                while len(self._ghosts) > max(1, int((1 - self._share) * total)):
+                    self._ghosts.popitem(last=False)
+                return key
             self._main[key] = None
             self._uses[key] = 0
-            return None
-        self._ghosts[key] = None
-        while len(self._ghosts) > max(1, len(self._main)):
-            self._ghosts.popitem(last=False)
-        return key
+        return None
 
     def _next_of_main(self) -> K | None:
+        """The next key of the main queue if it was not used; otherwise it goes round again."""
         key, _ = self._main.popitem(last=False)
         if self._uses[key] == 0:
             return key
