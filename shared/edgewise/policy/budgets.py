@@ -83,7 +83,7 @@ class Hold:
 def lines_of(principal: Principal, now: float) -> tuple[Line, ...]:
     """Every budget that this caller's requests count against."""
     terms = principal.settings.get("terms")
-    if terms is None:
+    if terms is None or not (terms.budgets or principal.settings.get("tenant_budgets")):
         return ()
     mine = [(budget, f"key#{principal.key_id}", "This key's budget") for budget in terms.budgets]
     theirs = [(b, "tenant", "Your organisation's budget") for b in principal.settings.get("tenant_budgets", ())]

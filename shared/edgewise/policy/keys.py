@@ -93,11 +93,11 @@ class KeyRing:
 
     async def find(self, token: str, pepper: bytes) -> Known | None:
         """The key's holder, or None: unknown, expired and revoked look the same from outside."""
-        if not is_well_formed(token):
-            return None
         mark = digest(token, pepper)
         held = self._found.get(mark)
         if held is None or held[0] <= self._clock.tick():
+            if not is_well_formed(token):
+                return None
             held = await self._fetch(mark)
         _, row, known = held
         return known if row is not None and row.opens(mark, self._clock.now()) else None

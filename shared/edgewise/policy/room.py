@@ -42,6 +42,8 @@ ANYONE = Principal(tenant="root", key_id="open", name="anyone on this machine", 
 NO_KEY = "No API key was given. Send it as 'Authorization: Bearer ew_…'."
 BAD_KEY = "The API key is not valid."
 
+MOST_REMEMBERED = 10_000
+
 Signal = Callable[[str, float], None]
 
 
@@ -81,6 +83,7 @@ class PolicyRoom:
         self._clock = clock
         self._cache = cache_policy or CachePolicy()
         self._signal = signal or _silent
+        self._narrowed: dict[str, tuple[Terms, CachePolicy]] = {}
 
     async def identify(self, credentials: Credentials) -> Principal:
         """Who calls. Raises NotAuthenticated, NotAllowed (scope, ban), Unavailable."""
@@ -120,7 +123,7 @@ class PolicyRoom:
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:
         """What the caller may do with this request. Raises what the guards and limits say."""
         terms: Terms | None = principal.settings.get("terms")
-        cached = _cache_of(self._cache, terms, request)
+        cached = self._cache_policy(principal, terms, request)
         try:
             checked = await self.desk.guard.check(request, terms.guards if terms is not None else _usual_guards())
         except InvalidRequest:
@@ -145,6 +148,20 @@ class PolicyRoom:
             headers=_headers(ticket, saved),
             context={"lines": lines, "ticket": ticket},
         )
+
+    def _cache_policy(self, principal: Principal, terms: Terms | None, request: ChatRequest) -> CachePolicy:
+        """The gateway's cache policy, the key's over it, the request's namespace over both."""
+        policy = self._cache
+        if terms is not None:
+            held = self._narrowed.get(principal.key_id)
+            if held is None or held[0] is not terms:
+                if len(self._narrowed) >= MOST_REMEMBERED:
+                    self._narrowed.clear()
+                held = self._narrowed[principal.key_id] = (terms, _narrowed(policy, terms))
+            policy = held[1]
+        if request.cache.namespace is not None and not policy.shared:
+            return replace(policy, namespace=request.cache.namespace)
+        return policy
 
     def _strike(self, principal: Principal, credentials: Credentials) -> None:
         """A guard refused: repeated, that is an attack from this key and from this address."""
@@ -208,17 +225,12 @@ def _headers(ticket: Ticket | None, saved_tokens: int) -> dict[str, str]:
     return headers
 
 
-def _cache_of(own: CachePolicy, terms: Terms | None, request: ChatRequest) -> CachePolicy:
-    """The gateway's cache policy, the key's over it, the request's namespace over both."""
-    changes: dict[str, Any] = {}
-    if terms is not None:
-        for name in ("mode", "ttl_s", "namespace", "max_wrong_share"):
-            if (value := getattr(terms.cache, name)) is not None:
-                changes[name] = value
-        changes |= {"shared": terms.cache.shared, "store": terms.cache.store}
-    if request.cache.namespace is not None and not changes.get("shared"):
-        changes["namespace"] = request.cache.namespace
-    return replace(own, **changes) if changes else own
+def _narrowed(own: CachePolicy, terms: Terms) -> CachePolicy:
+    """The gateway's cache policy with the key's laid over it."""
+    theirs = terms.cache
+    named = {name: getattr(theirs, name) for name in ("mode", "ttl_s", "namespace", "max_wrong_share")}
+    changes = {name: value for name, value in named.items() if value is not None}
+    return replace(own, shared=theirs.shared, store=theirs.store, **changes)
 
 
 def check_models(plan: Plan, choice: Choice) -> None:

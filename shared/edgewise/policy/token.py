@@ -36,7 +36,7 @@ def is_well_formed(token: str) -> bool:
 
 def digest(token: str, pepper: bytes) -> str:
     """64 hex digits under which the key is stored."""
-    return hmac.digest(pepper, token.encode(), "sha256").hex()
+    return hmac.digest(pepper, token.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def _checksum(body: str) -> str:

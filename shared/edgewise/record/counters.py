@@ -5,7 +5,7 @@ Names are the metrics' names (see `edgewise.record.line`); a label is one word o
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 
 
 class Counters:
@@ -14,13 +14,18 @@ class Counters:
     __slots__ = ("_sums",)
 
     def __init__(self) -> None:
-        self._sums: Counter[str] = Counter()
+        self._sums: dict[str, float] = {}
 
     def add(self, name: str, amount: float = 1) -> None:
-        self._sums[name] += amount  # type: ignore[assignment]
+        self._sums[name] = self._sums.get(name, 0) + amount
+
+    def add_all(self, amounts: Mapping[str, float]) -> None:
+        sums = self._sums
+        for name, amount in amounts.items():
+            sums[name] = sums.get(name, 0) + amount
 
     def __getitem__(self, name: str) -> float:
-        return self._sums[name]
+        return self._sums.get(name, 0)
 
     def all(self) -> dict[str, float]:
         return dict(self._sums)

@@ -43,6 +43,7 @@ SUMMED = {
     "pii": "PIIFound",
     "cost_unknown": "CostUnknown",
 }
+_NAMES = {metric: name for name, metric in SUMMED.items()}
 PICO = 10**12
 
 
@@ -78,12 +79,13 @@ class Sums:
 
     def take(self, note: Note, values: Mapping[str, float]) -> None:
         """Add one request."""
-        for name, metric in SUMMED.items():
-            if metric in values:
-                self.add(name, int(values[metric]))
-        if note.cost_usd is not None:
+        counts = self.counts
+        for metric, value in values.items():
+            if value and (name := _NAMES.get(metric)) is not None:
+                counts[name] = counts.get(name, 0) + int(value)
+        if note.cost_usd:
             self.add("cost", int(note.cost_usd * PICO))
-        if note.saved_usd is not None:
+        if note.saved_usd:
             self.add("saved", int(note.saved_usd * PICO))
         place = bucket(note.latency_ms)
         self.latency[place] = self.latency.get(place, 0) + 1

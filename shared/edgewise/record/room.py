@@ -60,8 +60,7 @@ class RecordRoom:
 
     def _note(self, note: Note) -> None:
         values = metrics_of(note)
-        for name, value in values.items():
-            self.counters.add(name, value)
+        self.counters.add_all(values)
         if self._out is not None:
             line = line_of(note)
             if self._emf:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 FLAG_AT = 1.0
 MAX_CHARS = 20_000
+MOST_REMEMBERED = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,16 @@ def _rules() -> _Rules:
 
 def score(text: str) -> float:
     """How much `text` looks like an injection; flag from `FLAG_AT`. Reads the first and last 10,000 characters."""
+    return _remembered(text) if len(text) <= MOST_REMEMBERED else _score(text)
+
+
+@lru_cache(maxsize=512)
+def _remembered(text: str) -> float:
+    """Turns of a conversation come again with each request of it, and so do questions that are asked often."""
+    return _score(text)
+
+
+def _score(text: str) -> float:
     if len(text) > MAX_CHARS:
         text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
     lowered = text.lower()
