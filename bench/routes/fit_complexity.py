@@ -33,9 +33,10 @@ def main(given: str) -> None:
     for name in counted:
         fits[f"without {name}"] = fit([part for other, part in counted.items() if other != name])
     written = {
-        "provenance": "Gain of GPT-4-1106 over Mixtral-8x7B on RouteLLM's published outcomes (lm-sys/RouteLLM, Apache-2.0):"
-        " a random half of MMLU and all of GSM8K, contaminated rows left out; ridge over counts standardised per source."
-        " Mean and deviation are those of the pooled sources. Slope and offset: logistic curve to 'the weak model is wrong'.",
+        "provenance": "Gain of GPT-4-1106 over Mixtral-8x7B on RouteLLM's published outcomes (lm-sys/RouteLLM,"
+        " Apache-2.0): a random half of MMLU and all of GSM8K, contaminated rows left out; ridge over counts"
+        " standardised per source. Mean and deviation are those of the pooled sources. Slope and offset: logistic"
+        " curve to 'the weak model is wrong'.",
         "command": "python -m bench.routes.fit_complexity DIR",
         "counts": list(complexity.DENSE),
         "fits": fits,

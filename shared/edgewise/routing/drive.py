@@ -62,6 +62,8 @@ class Drive:
     hedge: bool = False
     in_flight: dict[str, int] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
+    earlier: list[Answer] = field(default_factory=list)
+    """Answers that were not kept, for a third opinion to side with."""
     notes: list[str] = field(default_factory=list)
 
     async def run(self) -> Live:
@@ -87,9 +89,11 @@ class Drive:
         )
         first = found[0]
         if first is None:
+            self.earlier += [answer for answer in found if answer is not None]
             return None
         confidence = self._confidence(step, first, found[1:])
         if confidence.value < step.at_least:
+            self.earlier += [answer for answer in found if answer is not None]
             self.notes.append(f"{confidence.source} {confidence.value:.2f} < {step.at_least:.2f}")
             return None
         self.notes.append(f"kept on {confidence.source} {confidence.value:.2f}")
@@ -102,6 +106,8 @@ class Drive:
         second = next((answer for answer in others if answer is not None), None)
         if step.accept == "agreement" and kind is not None and second is not None and own.value > 0.2:
             return evidence.agreement(first, second, kind)
+        if step.accept == "majority" and kind is not None and own.value > 0.2:
+            return evidence.majority(first, self.earlier, kind)
         return own
 
     async def _quietly(

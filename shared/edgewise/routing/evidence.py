@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ Kind = Literal["tools", "json", "number", "label"]
 AGREED = 0.954
 DISAGREED = 0.433
 """Share of right cheap answers when two cheap models agree, and when they don't (ZeroEval, 2,840 questions)."""
+SIDED = 0.72
+"""Share of right third answers that side with one of two that disagreed (ZeroEval)."""
 LENGTH_OUTLIER = 3.0
 """Standard deviations of log length beyond which an answer is suspicious."""
 
@@ -282,6 +284,13 @@ def agreement(first: Answer, second: Answer, kind: Kind) -> Confidence:
     one, two = conclusion(first, kind), conclusion(second, kind)
     agreed = one is not None and one == two
     return Confidence(AGREED if agreed else DISAGREED, "agreement" if agreed else "disagreement")
+
+
+def majority(third: Answer, earlier: Sequence[Answer], kind: Kind) -> Confidence:
+    """Confidence in a third answer, by whether it sides with one of two that disagreed."""
+    said = conclusion(third, kind)
+    sided = said is not None and any(conclusion(answer, kind) == said for answer in earlier)
+    return Confidence(SIDED if sided else DISAGREED, "majority" if sided else "disagreement")
 
 
 def _bounded(value: float) -> float:

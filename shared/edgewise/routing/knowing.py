@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from edgewise.chat import Usage
 from edgewise.routing.complexity import Weights, features, weights
 from edgewise.routing.evidence import AGREED, DISAGREED
+from edgewise.routing.fitted import FittedPlans
 from edgewise.routing.guarantee import Operating, operating_point
 from edgewise.routing.learn import Learner, Seen
 from edgewise.words import Model
@@ -63,6 +64,8 @@ class Knowing:
     """Pair to (predicted before learning, gain): what a guarantee is proved on."""
     lengths: dict[str, Lengths] = field(default_factory=dict)
     fitted: Weights | None = None
+    plans: FittedPlans | None = None
+    """Plans fitted to own labelled traffic (`fitted.py`); None until there are, or while none holds its promise."""
 
     def weights(self) -> Weights:
         if self.fitted is None:

@@ -89,46 +89,54 @@ class Moments:
 class PairedTest:
     """Whether routing by the learned score beats the random mix of the same two models, on own labelled traffic.
 
-    Each label is predicted before it is learned from. Sent to the strong model are the questions that score above
-    the running median; the gain of those less the mean gain is what routing earns over chance at the same cost.
+    Each label is predicted before it is learned from. What routing earns on it is the gain less the mean gain, for or
+    against by how far the prediction stands above its own mean: on average zero for any mix made at random. The test
+    looks at its figures only every hundred labels, so that looking often doesn't make chance pass.
     """
 
     count: int = 0
     mean: float = 0.0
     square: float = 0.0
     recent: float = 0.0
-    median: float = 0.0
+    centre: float = FIRST_GAIN
+    spread: float = 0.01
     gain: float = FIRST_GAIN
     serving: bool = False
 
-    LEAST = 100
-    PASS = 2.33
-    """Standard errors above zero at which it begins to serve: one in a hundred by chance."""
-    FAIL = -1.0
+    LOOK = 100
+    PASS = 1.645
+    """Standard errors above zero from which it serves: one in twenty by chance at each look."""
+    FAIL = -2.0
+    """Standard errors below zero, over recent labels, at which it stops: the traffic has changed."""
     RECENT = 0.01
 
     def add(self, predicted: float, gain: float) -> None:
         """Take in one label, with what was predicted before it was known."""
-        earned = (0.5 if predicted >= self.median else -0.5) * (gain - self.gain)
+        place = max(-2.0, min(2.0, (predicted - self.centre) / math.sqrt(self.spread))) / 2
+        earned = place * (gain - self.gain)
         self.count += 1
-        self.median += (0.02 if predicted > self.median else -0.02) * max(0.01, abs(predicted - self.median))
+        share = 1 / (self.count + 4) if self.count < 200 else 0.005
+        self.centre += share * (predicted - self.centre)
+        self.spread = max(1e-6, self.spread + share * ((predicted - self.centre) ** 2 - self.spread))
         self.gain += (gain - self.gain) / (self.count + 4)
         self.mean += (earned - self.mean) / self.count
         self.square += (earned * earned - self.square) / self.count
-        self.recent += self.RECENT * (earned - self.recent)
-        if self.count < self.LEAST:
-            return
+        self.recent += max(self.RECENT, 1 / self.count) * (earned - self.recent)
+        if self.count % self.LOOK == 0:
+            self._look()
+
+    def _look(self) -> None:
         error = math.sqrt(max(self.square - self.mean**2, 1e-9) / self.count)
         recent_error = math.sqrt(max(self.square, 1e-9) * self.RECENT / 2)
-        if self.mean / error >= self.PASS and self.recent > 0:
-            self.serving = True
-        elif self.recent / recent_error <= self.FAIL:
+        if self.recent / recent_error <= self.FAIL:
             self.serving = False
+        elif self.mean / error >= self.PASS:
+            self.serving = True
 
     def reason(self) -> str:
         """Where the test stands, for people."""
-        if self.count < self.LEAST:
-            return f"{self.count} of {self.LEAST} labels"
+        if self.count < self.LOOK:
+            return f"{self.count} of {self.LOOK} labels"
         return f"{'passed' if self.serving else 'not passed'} on {self.count} labels, {self.mean * 200:+.1f} points"
 
 
@@ -239,4 +247,4 @@ class Learner:
         return learner
 
 
-TEST_FIELDS = ("count", "mean", "square", "recent", "median", "gain", "serving")
+TEST_FIELDS = ("count", "mean", "square", "recent", "centre", "spread", "gain", "serving")

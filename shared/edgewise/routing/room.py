@@ -150,6 +150,9 @@ class Room:
         ranked = hull(candidates)
         if len(ranked) < 2:
             return None, {}
+        table = self.knowing.plans
+        if table is not None and not options.guarantee and options.strategy in (None, "hybrid"):
+            return None, {"plans": table.worth(reading.seen), "lam": table.lam, "tested": table.tested}
         pair = pair_of(ranked[0].model, ranked[-1].model)
         learner = self.knowing.learners.get(pair)
         if learner is None:
