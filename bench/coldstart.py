@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import aiohttp
 from edgewise.clock import SystemClock
 from edgewise.local.front import Front, listen
 from edgewise.local.pool import Function, Pool, pooled
+from edgewise.local.serve import declared
 from edgewise.local.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,13 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 
+# What the template sets for the gateway beside settings.
+LITERALS = {
+    name: value
+    for name, value in declared("GatewayFunction", {}, concurrency=1).environ.items()
+    if not name.startswith("EDGEWISE_") and not name.startswith("AWS_")
+}
+
 
 @dataclass(frozen=True)
 class Start:
@@ -63,6 +71,7 @@ class Start:
     handler: str
     streams: bool = False
     prologue: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def command(self) -> tuple[str, ...]:
         managed = (sys.executable, "-m", "awslambdaric", self.handler)
@@ -79,8 +88,15 @@ STARTS = (
         "app.app",
         streams=True,
         prologue="import edgewise.runtime, gc; gc.disable();",
+        environ=LITERALS,
     ),
-    Start("buffered", "Edgewise, buffered (buffered.py)", ROOT / "functions/gateway", "buffered.handler"),
+    Start(
+        "buffered",
+        "Edgewise, buffered (buffered.py)",
+        ROOT / "functions/gateway",
+        "buffered.handler",
+        environ=LITERALS,
+    ),
 )
 
 
@@ -89,14 +105,21 @@ def import_ms(start: Start, environ: Mapping[str, str]) -> float:
     module = start.handler.partition(".")[0]
     code = f"{start.prologue}import time, {module}; print(time.process_time())"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=start.folder, env=dict(environ), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=start.folder,
+        env={**environ, **start.environ},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return float(done.stdout.split()[-1]) * 1000
 
 
 async def first_answer(start: Start, environ: Mapping[str, str], clock: SystemClock) -> tuple[float, float]:
     """Wall and CPU milliseconds from a request that meets no environment until its answer is whole."""
-    function = Function(start.name, start.folder, start.handler, start.command(), environ=environ, concurrency=1)
+    function = Function(
+        start.name, start.folder, start.handler, start.command(), environ={**environ, **start.environ}, concurrency=1
+    )
     async with pooled(function, clock) as pool:
         runner, port = await listen(Front(pool, clock), 0)
         try:

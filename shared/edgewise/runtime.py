@@ -316,15 +316,10 @@ async def serve(environ: MutableMapping[str, str], handler: str) -> None:
 
 
 def main() -> None:
-    """`python -m edgewise.runtime HANDLER`, or the handler that Lambda names in `_HANDLER`."""
-    handler = sys.argv[1] if len(sys.argv) > 1 else os.environ["_HANDLER"]
+    """Serve the handler that Lambda names in `_HANDLER` until the environment ends."""
     try:
-        asyncio.run(serve(os.environ, handler))
+        asyncio.run(serve(os.environ, os.environ["_HANDLER"]))
     except Unstarted as error:
         raise SystemExit(error.status) from error
     except RuntimeApiError as error:
         raise SystemExit(f"edgewise.runtime: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

@@ -20,7 +20,7 @@ from tests.functions.conftest import function  # noqa: F401  (a fixture)
 from tests.infra.conftest import ROOT, Resources
 
 # Names in the environment that are not ours to read.
-PLATFORM = {"AWS_LAMBDA_EXEC_WRAPPER", "OPENBLAS_NUM_THREADS"}
+PLATFORM = {"AWS_LAMBDA_EXEC_WRAPPER", "OPENBLAS_NUM_THREADS", "PYDANTIC_DISABLE_PLUGINS"}
 
 # What the template gives every function; nothing is reached when a module is imported.
 STORED = {
@@ -196,5 +196,6 @@ def test_the_loopback_lambda_runs_the_functions_as_the_template_has_them() -> No
     gateway = declared("GatewayFunction", {"A": "b"}, concurrency=3)
     assert gateway.handler == "app.app" and gateway.command[0].endswith("functions/gateway/run")
     assert (gateway.timeout_s, gateway.concurrency, gateway.environ["A"]) == (630, 3, "b")
+    assert gateway.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__" and "EDGEWISE_BUCKET" not in gateway.environ
     worker = declared("WorkerFunction", {}, concurrency=2)
     assert worker.command[1:] == ("-m", "awslambdaric", "handler.handler") and worker.folder.name == "worker"

@@ -40,8 +40,12 @@ class Running:
 
 def declared(logical: str, environ: Mapping[str, str], *, concurrency: int, snap_start: bool = False) -> Function:
     """The function `logical` of template.yaml. Raises KeyError when there is none."""
-    properties = load(CHECKOUT / "template.yaml")["Resources"][logical]["Properties"]
-    variables = properties.get("Environment", {}).get("Variables", {})
+    template = load(CHECKOUT / "template.yaml")
+    properties = template["Resources"][logical]["Properties"]
+    variables = {
+        **template["Globals"]["Function"]["Environment"]["Variables"],
+        **properties.get("Environment", {}).get("Variables", {}),
+    }
     wrapper = _resolved(variables.get("AWS_LAMBDA_EXEC_WRAPPER"))
     handler = _resolved(properties["Handler"])
     folder = CHECKOUT / properties["CodeUri"]
@@ -53,7 +57,8 @@ def declared(logical: str, environ: Mapping[str, str], *, concurrency: int, snap
         folder=folder,
         handler=handler,
         command=command,
-        environ={**environ, "OPENBLAS_NUM_THREADS": "1"},
+        # What the template says outright; what it refers to is in `environ` already.
+        environ={**{name: value for name, value in variables.items() if isinstance(value, str)}, **environ},
         timeout_s=float(properties["Timeout"]),
         concurrency=concurrency,
         snap_start=snap_start,
