@@ -136,6 +136,8 @@ class Settings(BaseModel):
     cache_meaning_timeout_s: float = 1.0
     cache_quorum: int = 3
     """Tenants that must have asked before a shared namespace serves an entry to another."""
+    cache_known_keys: bool = False
+    """Skip the store's read for keys that the filter of the last upkeep does not know; saves reads, loses some hits."""
     cache_keep_requests: bool = False
     """Keep what was asked beside the answer, so that the most asked can be warmed again."""
 

@@ -17,7 +17,7 @@ from edgewise.cache import codec
 from edgewise.cache.dynamodb import DynamoStore
 from edgewise.cache.local import LocalStore
 from edgewise.cache.port import Store, StoreError
-from edgewise.cache.s3 import Spill
+from edgewise.cache.s3 import Bucket, Spill
 from edgewise.chat import Answer
 from edgewise.clock import FakeClock
 from tests.cache.parts import answer_of, entry_of, kept_of, key_of
@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest, clock: FakeClock) -> Store:
         return LocalStore(clock)
     table: Table = request.getfixturevalue("cache_table")
     bucket: str = request.getfixturevalue("bucket")
-    return DynamoStore(table, clock, Spill(table.aws, bucket), spill_bytes=2_000)
+    return DynamoStore(table, clock, Spill(Bucket(table.aws, bucket)), spill_bytes=2_000)
 
 
 class TestEveryStore:
@@ -118,7 +118,7 @@ async def test_a_value_without_a_bucket_is_refused(cache_table: Table, clock: Fa
 
 async def test_a_spilled_value_that_is_gone_is_a_miss(cache_table: Table, bucket: str, clock: FakeClock) -> None:
     """The bucket's lifecycle may be ahead of the table's."""
-    store = DynamoStore(cache_table, clock, Spill(cache_table.aws, bucket), spill_bytes=10)
+    store = DynamoStore(cache_table, clock, Spill(Bucket(cache_table.aws, bucket)), spill_bytes=10)
     await store.put("acme", kept_of(KEY, clock.now()))
     s3 = cache_table.aws.client("s3")
     for found in s3.list_objects_v2(Bucket=bucket)["Contents"]:

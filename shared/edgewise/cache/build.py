@@ -6,6 +6,7 @@ from edgewise.aws import Table
 from edgewise.background import Background
 from edgewise.cache.dynamodb import DynamoStore
 from edgewise.cache.dynamodb_meeting import DynamoLeases, DynamoRules, DynamoTally
+from edgewise.cache.known import KnownKeys
 from edgewise.cache.local import LocalStore
 from edgewise.cache.memory.policies import Policy, shelf
 from edgewise.cache.near import Near
@@ -13,7 +14,7 @@ from edgewise.cache.options import CacheOptions
 from edgewise.cache.popular import LocalTally, Popular
 from edgewise.cache.port import Meaning, Store
 from edgewise.cache.room import CacheRoom
-from edgewise.cache.s3 import Spill
+from edgewise.cache.s3 import Bucket, Spill
 from edgewise.clock import Clock
 
 
@@ -26,7 +27,7 @@ def store_of(clock: Clock, table: Table | None, bucket: str | None, spill_bytes:
     """The store that entries outlive this process in; without a table, one that they do not."""
     if table is None:
         return LocalStore(clock)
-    return DynamoStore(table, clock, Spill(table.aws, bucket) if bucket else None, spill_bytes)
+    return DynamoStore(table, clock, Spill(Bucket(table.aws, bucket)) if bucket else None, spill_bytes)
 
 
 def room_of(
@@ -38,8 +39,10 @@ def room_of(
     table: Table | None = None,
     meaning: Meaning | None = None,
     background: Background | None = None,
+    known: KnownKeys | None = None,
 ) -> CacheRoom:
-    """The cache room. `table` is where processes meet: leases and purging rules."""
+    """The cache room. `table` is where processes meet: leases and purging rules. `known` saves reads of keys that are
+    certainly not stored, at the price of some hits."""
     return CacheRoom(
         clock,
         options,
@@ -49,5 +52,6 @@ def room_of(
         rules=DynamoRules(table, clock) if table else None,
         meaning=meaning,
         background=background,
+        known=known,
         popular=Popular(clock, DynamoTally(table, clock) if table else LocalTally()) if options.keep_requests else None,
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgewise.cache.freshness import standing
+from edgewise.cache.known import KnownKeys
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, Meaning, Store, StoreError
@@ -67,6 +68,7 @@ class Finder:
         rules: Rules,
         meaning: Meaning,
         trouble: Counter[str],
+        known: KnownKeys | None = None,
     ) -> None:
         self._clock = clock
         self._options = options
@@ -75,6 +77,7 @@ class Finder:
         self._rules = rules
         self._meaning = meaning
         self._trouble = trouble
+        self._known = known
         self._known_rules: list[Rule] = []
         self._rules_at = float("-inf")
 
@@ -113,6 +116,9 @@ class Finder:
 
     async def _stored(self, asked: Asked) -> Kept | None:
         query = asked.query
+        # The filter holds keys, not links: what may be found by its text is always looked up.
+        if self._known is not None and query.text_key is None and await self._known.rules_out(asked.scope, query.key):
+            return None
         kept = await self._store.get(asked.scope, query.key)
         if kept is None and query.text_key is not None:
             kept = await self._store.linked(asked.scope, query.text_key)

@@ -17,6 +17,7 @@ from edgewise.cache.codec import pack
 from edgewise.cache.finder import Asked
 from edgewise.cache.flight import Crashed, Flights
 from edgewise.cache.freshness import is_deterministic, lifetime_s
+from edgewise.cache.known import KnownKeys
 from edgewise.cache.lead import Lead, Leading
 from edgewise.cache.lease import News
 from edgewise.cache.near import Near
@@ -47,6 +48,7 @@ class Keeper:
         leading: Leading,
         stats: CacheStats,
         background: Background | None,
+        known: KnownKeys | None = None,
     ) -> None:
         self._clock = clock
         self._options = options
@@ -57,6 +59,7 @@ class Keeper:
         self._leading = leading
         self._stats = stats
         self._background = background
+        self._known = known
 
     async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
         """'kept', or why the answer was not, as one field term. Never raises."""
@@ -117,6 +120,8 @@ class Keeper:
             if not word:
                 kept = await self._with_principals(asked, kept)
                 news = "kept" if await self._store.put(asked.scope, kept) else "failed"
+                if self._known is not None:
+                    await self._known.saw(asked.scope, kept.entry.key)
                 if asked.query.text_key is not None:
                     await self._store.link(asked.scope, asked.query.text_key, asked.query.key, kept.entry.expires_at)
             elif word in _HANDED and lead is not None and lead.gen:

@@ -19,6 +19,7 @@ from edgewise.background import Background
 from edgewise.cache.finder import Asked, Finder
 from edgewise.cache.flight import Alone, Crashed, Flight, Flights, Landed
 from edgewise.cache.keeper import Keeper
+from edgewise.cache.known import KnownKeys
 from edgewise.cache.lead import Lead, Leading
 from edgewise.cache.lease import Leases
 from edgewise.cache.near import Near
@@ -42,6 +43,7 @@ class CacheRoom:
     leases      None: identical requests are one call within this process only
     background  None: storing is awaited; otherwise it goes on after the answer is out
     popular     None: what was asked is not kept
+    known       None: every miss in memory is looked up in the store
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class CacheRoom:
         meaning: Meaning | None = None,
         background: Background | None = None,
         popular: Popular | None = None,
+        known: KnownKeys | None = None,
     ) -> None:
         self.stats = CacheStats()
         self._clock = clock
@@ -68,9 +71,9 @@ class CacheRoom:
         self._flights = Flights(clock)
         self._leading = Leading(clock, options, leases, self.stats.trouble)
         self._keeper = Keeper(
-            clock, options, near, store, self._meaning, self._flights, self._leading, self.stats, background
+            clock, options, near, store, self._meaning, self._flights, self._leading, self.stats, background, known
         )
-        self._finder = Finder(clock, options, near, store, self._rules, self._meaning, self.stats.trouble)
+        self._finder = Finder(clock, options, near, store, self._rules, self._meaning, self.stats.trouble, known)
 
     async def look(self, query: Query, plan: Plan) -> Verdict:
         """Never raises."""
