@@ -91,7 +91,7 @@ async def serving(rooms: Rooms, room: Room, uploads: Uploads, **more: Any) -> As
         *file_routes.routes(lambda: room.files, lambda: uploads, identify),
         *batch_routes.routes(lambda: room, identify),
     ]
-    application = app(rooms, Settings(), [*extra, *more.get("routes", ())], clock=SystemClock())
+    application = app(rooms, Settings(), [*extra, *more.pop("routes", ())], clock=SystemClock(), **more)
     server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error", lifespan="on"))
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

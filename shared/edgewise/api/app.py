@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgewise.api import models
-from edgewise.api.chat import Chat
+from edgewise.api.chat import Chat, TakeOver
 from edgewise.api.door import ROUTE
 from edgewise.api.edge import Edge
 from edgewise.api.frame import Frame
@@ -56,6 +56,7 @@ def app(
     clock: Clock | None = None,
     kept: responses.Store | None = None,
     background: responses.TakeOver | None = None,
+    background_chat: TakeOver | None = None,
     embedders: embeddings.Find = _none,
 ) -> FastAPI:
     """The gateway as an ASGI app.
@@ -66,6 +67,7 @@ def app(
     ready         what `/readyz` asks
     kept          where responses are kept; without it none can be gone on with
     background    takes over responses that are asked for in the background; without it they are refused
+    background_chat  the same for chat
     embedders     what embeds, by the name that a client asks for
     """
     edge = Edge(settings, rooms if isinstance(rooms, Rooms) else None)
@@ -94,7 +96,7 @@ def app(
         yield from responses.routes(edge, store=kept, background=background)
         yield from embeddings.routes(edge, embedders)
 
-    chat = Route("/chat/completions", Chat(edge), methods=["POST"])
+    chat = Route("/chat/completions", Chat(edge, background_chat), methods=["POST"])
     application.mount_all([chat, *models.routes(edge, listing), *_own(edge, ready)])
     application.mount_all(translations)
     application.mount_all(extra_routes)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edgewise import flow
@@ -15,7 +18,7 @@ from edgewise.api.headers import of_served
 from edgewise.api.sse import Grammar, padding
 from edgewise.api.stream import Events, Json
 from edgewise.chat import Answer, ChatRequest, Chunk
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, InvalidRequest
 from edgewise.flow import Served
 from edgewise.words import Choice, Estimate
 
@@ -38,19 +41,30 @@ def parse(body: dict[str, Any], shown: Knock) -> ChatRequest:
     )
 
 
+TakeOver = Callable[[Request, ChatRequest], Awaitable[Response]]
+"""Takes a request over that asked for the background by `x-edgewise-background: true`."""
+
+
 class Chat:
     """The endpoint, as an ASGI app."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, background: TakeOver | None = None) -> None:
         self._edge = edge
+        self._background = background
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         edge = self._edge
         shown = knock(scope)
         try:
             request = parse(await edge.read(scope, receive), shown)
+            behind = shown.ours.get("background") == "true"
+            if behind and self._background is None:
+                raise InvalidRequest("Background answers are not available here.", param="x-edgewise-background")
         except EdgewiseError as error:
             raise await edge.turned_away(scope, shown, error) from error
+        if behind and self._background is not None:
+            await (await self._background(Request(scope, receive), request))(scope, receive, send)
+            return
         deadline = edge.deadline(scope, shown, stream=request.stream)
         serving = flow.serve(edge.rooms, shown.credentials, request, deadline, scope[REQUEST_ID])
         if request.stream:

@@ -28,8 +28,9 @@ class Options:
     tries: int = 5
     careful_lines: int = 4
     """How many lines run at once in a chunk whose worker died."""
-    max_strikes: int = 5
-    """How often a line is run again after its worker died while it ran."""
+    max_strikes: int = 8
+    """How often a line is run again after its worker died while it ran. Generous: workers die for reasons of their
+    own, and a line that is given up wrongly is lost, while one that kills costs some minutes."""
     stale_s: float = 60.0
     """How long a batch may stand still before upkeep looks at it."""
     copies_after: int = 4

@@ -1,0 +1,283 @@
+"""Answers made behind the client's back, by OpenAI's own client: poll, stream again, cancel, delete, be told."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import openai
+import pytest
+
+from edgewise.api.background import Background, Desk
+from edgewise.api.door import credentials_of
+from edgewise.api.lines import Lines
+from edgewise.api.making import Making
+from edgewise.aws import Aws, Table
+from edgewise.chat import ChatRequest, text_of
+from edgewise.clock import Deadline, FakeClock, SystemClock
+from edgewise.errors import InvalidRequest, UpstreamRefused
+from edgewise.jobs.answers.dynamodb import DynamoShelf
+from edgewise.jobs.answers.kept import Kept, Made
+from edgewise.jobs.answers.work import AnswerWork
+from edgewise.jobs.room import Again, Options
+from edgewise.jobs.share import Share
+from edgewise.jobs.store import Claimed, Done, Held
+from edgewise.jobs.webhook import Webhooks, signature
+from edgewise.jobs.work import Delivery
+from edgewise.words import Principal
+from tests import fakes
+from tests.jobs.fakes import MemoryBlobs, MemoryQueue
+from tests.jobs.rig import Counts
+from tests.jobs.stack import Places, impersonate, room_at, serving, working
+
+HOOK = "http://127.0.0.1/hook"
+
+
+@dataclass(slots=True)
+class Behind:
+    """The gateway with a worker, and what they did."""
+
+    client: openai.AsyncOpenAI
+    caller: fakes.FakeCaller
+    shelf: DynamoShelf
+    hooks: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def _allowed(url: str) -> None:
+    if not url.startswith("http://127.0.0.1/"):
+        raise InvalidRequest("Not there.", param="x-edgewise-webhook")
+
+
+class GatedCaller(fakes.FakeCaller):
+    """Answers 'slow' questions when the gate is open."""
+
+    gate: asyncio.Event
+
+    async def complete(self, model: Any, request: ChatRequest, deadline: Deadline, trail: Any) -> Any:
+        if "slow" in str(request.messages[-1]["content"]):
+            await self.gate.wait()
+        return await super().complete(model, request, deadline, trail)
+
+
+@pytest.fixture
+async def behind(moto_aws: Aws, state_table: Table, bucket: str, queues: tuple[str, str]) -> AsyncIterator[Behind]:
+    clock = SystemClock()
+    places = Places(state_table.name, bucket, *queues)
+    room, uploads = room_at(moto_aws, places, clock, Options(lease_s=3))
+    caller = GatedCaller(clock, _script)
+    caller.gate = asyncio.Event()
+    rooms = fakes.rooms(clock=clock, caller=caller)
+    shelf = DynamoShelf(state_table, room.blobs, clock)
+    hooks: list[tuple[str, bytes, Mapping[str, str]]] = []
+
+    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        hooks.append((url, body, headers))
+        return 500 if len(hooks) == 1 else 200
+
+    async def identify(request: Any) -> Principal:
+        return await rooms.policy.identify(credentials_of(request))
+
+    webhooks = Webhooks("whsec_" + b64encode(b"secret").decode(), _allowed, post, clock, Counts())
+    background = Background(lambda: Desk(shelf, room.queue, clock, webhooks.check), identify)
+    making = Making(Lines(lambda: rooms, impersonate), clock)
+    work = AnswerWork(
+        shelf, room.queue, clock, Share(clock), Counts(),
+        make=making.make, refuse=making.refuse, webhooks=webhooks, options=room.options,
+    )  # fmt: skip
+    async with (
+        serving(
+            rooms, room, uploads, routes=background.routes(), kept=background,
+            background=background.take_response, background_chat=background.take_chat,
+        ) as url,
+        working(moto_aws, places, room, rooms, {"response": work.work}),
+        openai.AsyncOpenAI(base_url=url, api_key=fakes.KEY, max_retries=0) as client,
+    ):  # fmt: skip
+        yield Behind(client, caller, shelf, hooks, caller.gate)
+
+
+def _script(request: ChatRequest) -> Any:
+    if request.messages[-1]["content"] == "refuse me":
+        return UpstreamRefused("No.", code="invalid_value")
+    return fakes.echo(request)
+
+
+async def _ended(client: openai.AsyncOpenAI, id: str) -> Any:
+    while True:
+        found = await client.responses.retrieve(id)
+        if found.status not in ("queued", "in_progress"):
+            return found
+        await asyncio.sleep(0.05)
+
+
+async def test_a_background_response_is_queued_and_polled(behind: Behind) -> None:
+    made = await behind.client.responses.create(model="m", input="hello there", background=True)
+    assert (made.status, made.background, made.output) == ("queued", True, [])
+    done = await _ended(behind.client, made.id)
+    assert (done.id, done.status, done.output_text) == (made.id, "completed", "hello there")
+    assert done.created_at == made.created_at
+    items = await behind.client.responses.input_items.list(made.id)
+    assert [item.content for item in items.data] == ["hello there"]  # type: ignore[union-attr]
+    further = await behind.client.responses.create(model="m", input="again", previous_response_id=made.id)
+    assert further.output_text == "again"
+    told = [text_of(message["content"]) for message in behind.caller.calls[-1].messages]
+    assert told == ["hello there", "hello there", "again"]
+
+
+async def test_a_stream_of_it_can_be_left_and_come_back_to(behind: Behind) -> None:
+    stream: Any = await behind.client.responses.create(model="m", input="slow but sure", background=True, stream=True)
+    first = await anext(stream)
+    assert (first.type, first.sequence_number) == ("response.created", 0)
+    await stream.close()
+    id = first.response.id  # noqa: A001
+    again: Any = await behind.client.responses.retrieve(id, stream=True, starting_after=0)
+    behind.gate.set()
+    events = [event async for event in again]
+    assert [event.sequence_number for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].type == "response.completed"
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == "slow but sure" == events[-1].response.output_text
+    tail = [e async for e in await behind.client.responses.retrieve(id, stream=True, starting_after=len(events) - 1)]
+    assert [event.type for event in tail] == ["response.completed"]
+
+
+async def test_cancelling_is_idempotent_and_gives_up_the_call(behind: Behind) -> None:
+    made = await behind.client.responses.create(model="m", input="slow", background=True)
+    while (await behind.client.responses.retrieve(made.id)).status != "in_progress":  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert (await behind.client.responses.cancel(made.id)).status == "cancelled"
+    assert (await behind.client.responses.cancel(made.id)).status == "cancelled"
+    behind.gate.set()
+    await asyncio.sleep(0.2)
+    assert (await behind.client.responses.retrieve(made.id)).status == "cancelled"
+    await behind.client.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError):
+        await behind.client.responses.retrieve(made.id)
+
+
+async def test_a_refused_one_fails_with_the_reason(behind: Behind) -> None:
+    made = await behind.client.responses.create(model="m", input="refuse me", background=True)
+    done = await _ended(behind.client, made.id)
+    assert done.status == "failed"
+    assert done.error is not None
+    assert (await behind.client.responses.cancel(made.id)).status == "failed"
+
+
+async def test_what_was_made_with_its_client_waiting_is_kept_too(behind: Behind) -> None:
+    made = await behind.client.responses.create(model="m", input="now")
+    assert (await behind.client.responses.retrieve(made.id)).output_text == "now"
+    with pytest.raises(openai.ConflictError):
+        await behind.client.responses.cancel(made.id)
+    other = behind.client.with_options(api_key="ew_nobody")
+    with pytest.raises(openai.AuthenticationError):
+        await other.responses.retrieve(made.id)
+
+
+async def test_chat_in_the_background_by_a_header(behind: Behind) -> None:
+    made = await behind.client.chat.completions.create(
+        model="m",
+        messages=[{"role": "user", "content": "later please"}],
+        extra_headers={"x-edgewise-background": "true"},
+    )
+    assert made.choices == []
+    done = made
+    while not done.choices:
+        await asyncio.sleep(0.05)
+        done = await behind.client.chat.completions.retrieve(made.id)
+    assert (done.id, done.choices[0].message.content) == (made.id, "later please")
+
+
+async def test_the_end_is_told_to_a_signed_allowed_url(behind: Behind) -> None:
+    made = await behind.client.responses.create(
+        model="m", input="tell me", background=True, extra_headers={"x-edgewise-webhook": HOOK}
+    )
+    await _ended(behind.client, made.id)
+    while len(behind.hooks) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    url, body, headers = behind.hooks[-1]
+    told = behind.client.webhooks.unwrap(body.decode(), dict(headers), secret="whsec_" + b64encode(b"secret").decode())
+    assert url == HOOK
+    assert told.type == "response.completed" and told.data.id == made.id
+    with pytest.raises(openai.BadRequestError):
+        await behind.client.responses.create(
+            model="m", input="x", background=True, extra_headers={"x-edgewise-webhook": "http://169.254.169.254/"}
+        )
+
+
+def test_a_signature_is_what_standard_webhooks_say() -> None:
+    expected = b64encode(hmac.new(b"k", b"evt.5.{}", sha256).digest()).decode()
+    assert signature("k", "evt", 5, b"{}") == f"v1,{expected}"
+    assert signature("whsec_" + b64encode(b"k").decode(), "evt", 5, b"{}") == f"v1,{expected}"
+
+
+class TestWork:
+    """The worker's side, on a clock that the test moves."""
+
+    @pytest.fixture
+    def shelf(self, state_table: Table, clock: FakeClock) -> DynamoShelf:
+        return DynamoShelf(state_table, MemoryBlobs(), clock)
+
+    def work(self, shelf: DynamoShelf, clock: FakeClock, queue: MemoryQueue, make: Any) -> AnswerWork:
+        def refuse(kept: Kept, reason: str) -> Made:
+            return Made("failed", {"reason": reason})
+
+        return AnswerWork(shelf, queue, clock, Share(clock), Counts(), make=make, refuse=refuse)
+
+    async def test_one_worker_at_a_time_and_an_end_that_stays(self, shelf: DynamoShelf, clock: FakeClock) -> None:
+        await shelf.put(_kept(clock))
+        assert await shelf.claim("resp_1", "a", 30) == Claimed(1, True, {})
+        assert isinstance(await shelf.claim("resp_1", "b", 30), Held)
+        assert await shelf.renew("resp_1", "a", 30) and not await shelf.renew("resp_1", "b", 30)
+        assert await shelf.end("resp_1", Made("completed", {"x": 1}, events=({"n": 1},)))
+        assert not await shelf.end("resp_1", Made("cancelled", {}))
+        assert isinstance(await shelf.claim("resp_1", "b", 30), Done)
+        found = await shelf.get("resp_1")
+        assert found is not None and (found.state, found.wire, found.events) == ("completed", {"x": 1}, ({"n": 1},))
+        clock.time += 100_000_000
+        assert await shelf.get("resp_1") is None
+
+    async def test_a_twin_message_waits_and_a_repeated_one_changes_nothing(
+        self, shelf: DynamoShelf, clock: FakeClock
+    ) -> None:
+        await shelf.put(_kept(clock, stored=False))
+        queue, made = MemoryQueue(clock), 0
+
+        async def make(*_: Any) -> Made:
+            nonlocal made
+            made += 1
+            with pytest.raises(Again):
+                await work.work("resp_1", delivery)
+            return Made("completed", {"made": made})
+
+        work = self.work(shelf, clock, queue, make)
+        delivery = Delivery("r", 1, Deadline.after(clock, 900))
+        await work.work("resp_1", delivery)
+        await work.work("resp_1", delivery)
+        found = await shelf.get("resp_1")
+        assert made == 1 and found is not None and found.state == "completed"
+        assert found.expires_at == int(clock.now()) + 600, "an answer that its client did not want stored goes soon"
+
+    async def test_one_that_kills_its_worker_is_given_up(self, shelf: DynamoShelf, clock: FakeClock) -> None:
+        await shelf.put(_kept(clock))
+        queue = MemoryQueue(clock)
+
+        async def never(*_: Any) -> Made:
+            raise AssertionError("not again")
+
+        for _ in range(Options().max_strikes):
+            await shelf.claim("resp_1", clock.token("w"), 30)
+            clock.time += 31
+        await self.work(shelf, clock, queue, never).work("resp_1", Delivery("r", 1, Deadline.after(clock, 900)))
+        found = await shelf.get("resp_1")
+        assert found is not None and (found.state, found.wire) == ("failed", {"reason": "worker_died"})
+        assert [letter["kind"] for letter in queue.dead] == ["response"]
+
+
+def _kept(clock: FakeClock, **more: Any) -> Kept:
+    now = int(clock.now())
+    return Kept("resp_1", "acme", "k", "/v1/responses", now, now + 9999, state="queued", background=True, **more)
