@@ -83,7 +83,8 @@ async def keys_of(house: House) -> dict[str, str]:
 
     return {
         "root key": ROOT_KEY,
-        "key with terms": await made(models=["scripted/*"]),
+        "key with terms": await made(cache={"ttl_s": 3600}, guards={"max_messages": 100}),
+        "key with terms, models named": await made(models=["scripted/*"]),
         "key with terms, PII flagged": await made(guards={"pii": "flag"}),
     }
 

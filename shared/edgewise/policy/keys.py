@@ -11,6 +11,7 @@ The ring does not know where keys are stored (`KeyStore`) nor what routes exist.
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -40,14 +41,15 @@ class KeyRow:
     expires_at: float | None = None
     revoked_at: float | None = None
 
-    def opens(self, with_digest: str, now: float) -> bool:
-        """Whether the key that has this digest is good at `now`."""
-        if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
-            return False
-        for stored, until in self.digests.items():
+    def opens_until(self, with_digest: str) -> float:
+        """Until when the key that has this digest is good (seconds since the epoch): in the past, if it is not."""
+        if self.revoked_at is not None:
+            return 0.0
+        until = 0.0
+        for stored, end in self.digests.items():
             if hmac.compare_digest(stored, with_digest):
-                return until is None or until > now
-        return False
+                until = math.inf if end is None else end
+        return until if self.expires_at is None else min(until, self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,15 @@ class Known:
     tenant_budgets: tuple[Budget, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What was found, or not; `again_at` is when to look anew."""
+
+    again_at: float
+    known: Known | None
+    opens_until: float
+
+
 class KeyRing:
     """Finds keys, and remembers for `keep_s` seconds what it found."""
 
@@ -89,28 +100,28 @@ class KeyRing:
         self._clock = clock
         self._keep_s = keep_s
         self._keep = keep
-        self._found: dict[str, tuple[float, KeyRow | None, Known | None]] = {}
+        self._found: dict[str, _Held] = {}
 
     async def find(self, token: str, pepper: bytes) -> Known | None:
         """The key's holder, or None: unknown, expired and revoked look the same from outside."""
         mark = digest(token, pepper)
         held = self._found.get(mark)
-        if held is None or held[0] <= self._clock.tick():
+        if held is None or held.again_at <= self._clock.tick():
             if not is_well_formed(token):
                 return None
             held = await self._fetch(mark)
-        _, row, known = held
-        return known if row is not None and row.opens(mark, self._clock.now()) else None
+        return held.known if held.opens_until > self._clock.now() else None
 
-    async def _fetch(self, mark: str) -> tuple[float, KeyRow | None, Known | None]:
+    async def _fetch(self, mark: str) -> _Held:
         row = await self.store.by_digest(mark)
-        known = None
-        if row is not None:
-            tenant = await self.store.tenant(row.tenant)
-            known = known_of(row, tenant)
+        again = self._clock.tick() + self._keep_s
+        if row is None:
+            held = _Held(again, None, 0.0)
+        else:
+            held = _Held(again, known_of(row, await self.store.tenant(row.tenant)), row.opens_until(mark))
         if len(self._found) >= self._keep:
             self._found.pop(next(iter(self._found)))
-        held = self._found[mark] = (self._clock.tick() + self._keep_s, row, known)
+        self._found[mark] = held
         return held
 
     async def by_id(self, key_id: str) -> Known | None:
