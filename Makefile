@@ -61,6 +61,10 @@ build: $(VENV)/.sam
 coldstart: $(VENV)/.dev
 	$(BIN)/edgewise bench coldstart
 
+# Other people's clients, each in an environment of its own that is made when it is first needed.
+clients: $(VENV)/.dev
+	$(BIN)/python -m tests.clients.third_party.run $(CLIENTS)
+
 bench-jobs: $(VENV)/.dev
 	$(BIN)/edgewise bench jobs
 
