@@ -21,7 +21,7 @@ from edgewise.flow import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Model
 from tests.api.client import Client
-from tests.fakes import FakePolicy, FakeRecord, rooms
+from tests.fakes import FakeCaller, FakePolicy, FakeRecord, rooms
 
 CHAT = "/v1/chat/completions"
 FUZZED = app(rooms(), Settings())
@@ -154,6 +154,43 @@ async def test_a_length_that_lies_is_no_crash(length: str) -> None:
 async def test_a_compressed_body_is_refused() -> None:
     got = await client().ask("POST", CHAT, raw=gzip.compress(b"0" * 10_000_000), headers={"content-encoding": "gzip"})
     assert got.status == 415 and got.error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("name", ["x-stainless-timeout", "x-stainless-read-timeout"])
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("7", 7.0), ("7.5", 7.5), ("soon", 600.0), ("-1", 600.0), ("nan", 600.0)]
+)
+async def test_no_answer_is_made_for_a_client_that_has_given_up(name: str, told: str, seconds: float) -> None:
+    house, left = rooms(), []
+
+    class Watching(FakeCaller):
+        async def complete(self, model: Any, request: Any, deadline: Any, trail: Any) -> Any:
+            left.append(deadline.left_s())
+            return await FakeCaller.complete(self, model, request, deadline, trail)
+
+    house.caller = Watching(house.clock)
+    await client(house).ask("POST", CHAT, GOOD, headers={name: told})
+    assert left == [seconds]
+
+
+async def test_the_functions_remaining_time_is_the_bound() -> None:
+    class Context:
+        def get_remaining_time_in_millis(self) -> int:
+            return 10_000
+
+    house, left = rooms(), []
+
+    class Watching(FakeCaller):
+        async def stream(self, model: Any, request: Any, deadline: Any, trail: Any) -> Any:
+            left.append(deadline.left_s())
+            return await FakeCaller.stream(self, model, request, deadline, trail)
+
+    house.caller = Watching(house.clock)
+    body = {**GOOD, "stream": True}
+    headers = {"x-stainless-timeout": "2"}
+    ask = client(house, deadline_margin_s=1.5)
+    await ask.ask("POST", CHAT, body, headers=headers, extra={"aws.context": Context()})
+    assert left == [8.5]
 
 
 async def test_a_client_that_goes_away_in_its_body_gets_nothing_and_breaks_nothing() -> None:
@@ -299,14 +336,14 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(raw=st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
 async def test_no_bytes_are_ever_a_500(raw: bytes) -> None:
     got = await Client(FUZZED).ask("POST", CHAT, raw=raw)
     assert got.status == 400, got.body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     body=st.fixed_dictionaries(
         {"model": st.just("m"), "messages": st.just([{"role": "user", "content": "x"}]) | json_values},

@@ -46,7 +46,11 @@ TakeOver = Callable[[Request, ChatRequest], Awaitable[Response]]
 
 
 class Chat:
-    """The endpoint, as an ASGI app."""
+    """The endpoint, as an ASGI app.
+
+    A stream ends when its client hangs up. A whole answer is made to its end even so: it is paid for by then, and the
+    same client asks again, which the cache can answer.
+    """
 
     def __init__(self, edge: Edge, background: TakeOver | None = None) -> None:
         self._edge = edge

@@ -24,6 +24,7 @@ ROUTE = "edgewise.route"
 STARTED = "edgewise.started"
 """When the request came in, on `clock.tick()`."""
 
+_PATIENCE = (b"x-stainless-timeout", b"x-stainless-read-timeout")
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -35,7 +36,7 @@ class Knock:
     directives: Mapping[str, str | None] = field(default_factory=dict)
     ours: Mapping[str, str] = field(default_factory=dict)
     patience_s: float | None = None
-    """How long the client said it would wait (`x-stainless-timeout`)."""
+    """How long the client said it would wait: OpenAI's clients do, in Node and in Python."""
 
 
 def knock(scope: Scope) -> Knock:
@@ -59,7 +60,7 @@ def knock(scope: Scope) -> Knock:
             directives = {**directives_of(word), **directives}
         elif name.startswith(OURS):
             ours[name[len(OURS) :].decode("latin-1")] = word
-        elif name == b"x-stainless-timeout":
+        elif name in _PATIENCE:
             patience = _positive(word)
     client = scope.get("client")
     credentials = Credentials(
