@@ -101,7 +101,6 @@ class Settings(BaseModel):
 
     max_body_bytes: int = 6_000_000
     max_depth: int = 64
-    max_digits: int = 300
     cors_origin: str = "*"
     """Which page in a browser may read answers; '' for none. No cookie is ever read, so '*' gives nothing away."""
     deadline_s: float = 600.0
