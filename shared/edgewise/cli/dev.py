@@ -7,13 +7,13 @@ as Lambda would run them, behind a loopback function URL. The embedded model loa
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import socket
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,29 +132,28 @@ def _as_lambda(options: argparse.Namespace) -> int:
 
 def _greet(root: str, key: str) -> None:
     """Print the snippets once the gateway answers."""
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(f"{root}/healthz", timeout=2) as answer:  # noqa: S310
-                if answer.status == 200:
-                    break
-        except (urllib.error.URLError, OSError):
-            pass
+    until = time.monotonic() + 90
+    while (names := _models(root, key)) is None:
+        if time.monotonic() > until:
+            print("edgewise dev: the gateway did not come up", file=sys.stderr)
+            return
         time.sleep(0.1)
-    else:
-        print("edgewise dev: the gateway did not come up within a minute", file=sys.stderr)
-        return
-    print(SNIPPETS.format(url=f"{root}/v1", root=root, key=key, models=_models(root, key)), flush=True)
+    print(SNIPPETS.format(url=f"{root}/v1", root=root, key=key, models=_told(names)), flush=True)
 
 
-def _models(root: str, key: str) -> str:
-    import json
-
+def _models(root: str, key: str) -> list[str] | None:
+    """The models that can be asked for; None while nobody answers."""
     asking = urllib.request.Request(f"{root}/v1/models", headers={"Authorization": f"Bearer {key}"})  # noqa: S310
-    with urllib.request.urlopen(asking, timeout=10) as answer:  # noqa: S310
-        names = [model["id"] for model in json.load(answer)["data"]]
+    try:
+        with urllib.request.urlopen(asking, timeout=30) as answer:  # noqa: S310
+            return [model["id"] for model in json.load(answer)["data"]]
+    except OSError:
+        return None
+
+
+def _told(names: list[str]) -> str:
     providers = sorted({name.split("/", 1)[0] for name in names if "/" in name})
     small = "local/smollm2-135m is a very small model: it answers, but it is often wrong."
     real = [name for name in providers if name not in ("local", "scripted")]
-    joined = f"Providers: {', '.join(providers)}."
     more = "" if real else " Set OPENAI_API_KEY, ANTHROPIC_API_KEY or AWS credentials and others join."
-    return f"{joined}{more}\n  {small}"
+    return f"Providers: {', '.join(providers)}.{more}\n  {small}"
