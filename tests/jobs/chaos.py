@@ -83,7 +83,7 @@ class Chaos:
     workers: int = 2
     seed: int = 1
     latency_s: tuple[float, float] = (0.02, 0.3)
-    life_s: tuple[float, float] = (0.2, 1.2)
+    life_s: tuple[float, float] = (0.4, 2.0)
     at_once: int = 12
     room: Room = field(init=False)
 

@@ -27,7 +27,7 @@ from tests.conftest import aws_at
 from tests.jobs.stack import Places, impersonate, pump, room_at
 
 PRICE_USD = "0.0012"
-OPTIONS = Options(lease_s=1.5, stale_s=2.0, chunk_lines=25, window_chunks=8)
+OPTIONS = Options(lease_s=1.5, stale_s=4.0, chunk_lines=25, window_chunks=8)
 
 
 class Moody(Aws):

@@ -114,7 +114,7 @@ class Batch:
     remote: Mapping[str, Any] | None = None
     """The provider's own batch that works the lines, if one does."""
     mark: str = ""
-    """How far it was when upkeep last looked."""
+    """How far it was when upkeep last looked, `@`, and when that was."""
 
     @property
     def ended(self) -> bool:

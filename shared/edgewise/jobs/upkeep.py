@@ -36,9 +36,13 @@ async def _push(room: Room, batch: Batch) -> bool:
     if batch.status != "in_progress" or batch.expires_at <= now or batch.chunks_done >= batch.chunks:
         await room.send("finish", batch.id, batch.tenant)
         return True
-    mark = f"{batch.chunks_done}:{sum(map(sum, batch.live.values()))}"
-    if batch.mark != mark or await room.batches.held_chunks(batch.id):
-        await room.batches.note(batch.id, mark=mark)
+    progress = f"{batch.chunks_done}:{sum(map(sum, batch.live.values()))}"
+    seen, _, at = batch.mark.partition("@")
+    moved = seen != progress
+    if not moved and now - float(at) < room.options.stale_s:
+        return False
+    await room.batches.note(batch.id, mark=f"{progress}@{now:.3f}")
+    if moved or await room.batches.held_chunks(batch.id):
         return False
     # A chunk whose worker died before the batch was told of it is open here too: its message does the telling.
     still = [number for number in range(batch.chunks) if number not in batch.parts]
