@@ -1,0 +1,142 @@
+"""`edgewise route`: explain a decision, replay logged ones through another strategy. Offline: no model is called."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgewise.chat import ChatRequest
+from edgewise.clock import SystemClock
+from edgewise.errors import EdgewiseError
+from edgewise.routing.breaker import Breakers
+from edgewise.routing.catalog import Catalog
+from edgewise.routing.names import STRATEGIES, Alias, strategy_named
+from edgewise.routing.replay import replay as replayed
+from edgewise.routing.room import Room
+from edgewise.routing.shortlist import Shortlist
+from edgewise.routing.tokens import Corrections
+from edgewise.settings import Settings
+from edgewise.words import Plan, Principal
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Explain and replay routing decisions.")
+
+ALL = "openai,anthropic,bedrock"
+Providers = Annotated[str, typer.Option(help="Providers to choose from, in order of preference.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+
+def catalog_of(providers: str) -> tuple[Catalog, Settings]:
+    settings = Settings.from_env(os.environ)
+    catalog = Catalog.load(
+        [name.strip() for name in providers.split(",") if name.strip()],
+        upstreams=settings.upstreams,
+        overrides=settings.model_overrides,
+        region=settings.aws_region,
+    )
+    return catalog, settings
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Argument(help="What a user would ask.")],
+    model: Annotated[str, typer.Option(help="The model that is asked for.")] = "auto",
+    strategy: Annotated[str | None, typer.Option(help="A strategy by name.")] = None,
+    prefer: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(help="The most that this request may cost.")] = None,
+    providers: Providers = ALL,
+    as_json: AsJson = False,
+) -> None:
+    """Which plan this question would get, and how every other plan scored."""
+    catalog, settings = catalog_of(providers)
+    aliases = {name: Alias.of(value) for name, value in settings.aliases.items()}
+    room = Room(catalog, SystemClock(), aliases=aliases, defaults=settings.routing)
+    asked = {"strategy": strategy, "prefer": prefer, "max_cost_usd": max_cost_usd}
+    request = ChatRequest(
+        {"model": model, "messages": [{"role": "user", "content": text}]},
+        routing={key: value for key, value in asked.items() if value is not None},
+    )
+    plan = Plan(Principal("explain", "explain"), request)
+    try:
+        choice = asyncio.run(room.choose(request, plan, room.resolve(request, plan)))
+    except EdgewiseError as error:
+        typer.echo(f"edgewise: {error.message}", err=True)
+        raise typer.Exit(1) from error
+    told: dict[str, Any] = {
+        "strategy": choice.strategy,
+        "reason": choice.reason,
+        "steps": [
+            {"models": [m.name for m in step.models], "accept": step.accept, "at_least": step.at_least}
+            for step in choice.steps
+        ],
+        "fallbacks": [m.name for m in choice.fallbacks],
+        "expected": {
+            "quality": choice.expected.quality,
+            "cost_usd": None if choice.expected.cost_usd is None else str(choice.expected.cost_usd),
+            "latency_ms": choice.expected.latency_ms,
+        },
+        "worst_usd": None if choice.worst_usd is None else str(choice.worst_usd),
+        "features": dict(choice.features),
+        "considered": list(choice.considered),
+        "prices_as_of": catalog.as_of,
+    }
+    if as_json:
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        show(told)
+
+
+def show(told: dict[str, Any]) -> None:
+    """The decision for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[bold]{told['strategy']}[/bold]: {told['reason']}")
+    for number, step in enumerate(told["steps"], 1):
+        check = f", kept on {step['accept']} ≥ {step['at_least']}" if step["accept"] else ""
+        console.print(f"  {number}. {' + '.join(step['models'])}{check}")
+    if told["fallbacks"]:
+        console.print(f"  then, on failure: {', '.join(told['fallbacks'])}")
+    table = Table(title=f"plans considered (prices of {told['prices_as_of']})")
+    for name in ("plan", "quality", "cost $", "ms", "value"):
+        table.add_column(name, justify="left" if name == "plan" else "right")
+    for row in told["considered"]:
+        cost = row.get("cost_usd")
+        label = row.get("plan") or " + ".join(row["models"])
+        table.add_row(
+            f"* {label}" if row.get("chosen") else label,
+            f"{row['quality']:.3f}",
+            "unknown" if cost is None else f"{cost:.6f}",
+            str(row.get("latency_ms", "")),
+            f"{row['value']:.3f}" if "value" in row else "",
+        )
+    console.print(table)
+
+
+@app.command()
+def replay(
+    log: Annotated[Path, typer.Argument(help="Log lines of requests, JSON lines.")],
+    strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "hybrid",
+    prefer: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
+    providers: Providers = ALL + ",local,scripted",
+    as_json: AsJson = False,
+) -> None:
+    """What another strategy would have chosen for logged requests, and at what expected cost."""
+    named = strategy_named(strategy)
+    if named is None:
+        typer.echo(f"edgewise: there is no strategy {strategy!r}", err=True)
+        raise typer.Exit(2)
+    catalog, _ = catalog_of(providers)
+    shortlist = Shortlist(Corrections(), Breakers(SystemClock()))
+    with log.open(encoding="utf-8") as lines:
+        found = replayed(lines, named, catalog, shortlist, {"prefer": prefer} if prefer else {}).row()
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for key, value in found.items():
+        typer.echo(f"{key:22} {value}")
