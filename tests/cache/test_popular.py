@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgewise.cache.build import near_of, room_of, store_of
-from edgewise.cache.dynamodb_meeting import DynamoTally
+from edgewise.cache.dynamodb_tally import DynamoTally
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.popular import MOST_COUNTED, LocalTally, Popular, Question, Tally, day_of
 from edgewise.chat import CacheAsk

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgewise.aws import Table
 from edgewise.background import Background
 from edgewise.cache.dynamodb import DynamoStore
-from edgewise.cache.dynamodb_meeting import DynamoLeases, DynamoRules, DynamoTally
-from edgewise.cache.known import KnownKeys
-from edgewise.cache.local import LocalStore
+from edgewise.cache.dynamodb_meeting import DynamoLeases, DynamoRules
 from edgewise.cache.memory.policies import Policy, shelf
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
-from edgewise.cache.popular import LocalTally, Popular
 from edgewise.cache.port import Meaning, Store
 from edgewise.cache.room import CacheRoom
 from edgewise.cache.s3 import Bucket, Spill
 from edgewise.clock import Clock
+
+if TYPE_CHECKING:
+    from edgewise.cache.known import KnownKeys
+    from edgewise.cache.popular import Popular
 
 
 def near_of(clock: Clock, policy: Policy, max_entries: int, max_bytes: int) -> Near:
@@ -26,6 +29,8 @@ def near_of(clock: Clock, policy: Policy, max_entries: int, max_bytes: int) -> N
 def store_of(clock: Clock, table: Table | None, bucket: str | None, spill_bytes: int) -> Store:
     """The store that entries outlive this process in; without a table, one that they do not."""
     if table is None:
+        from edgewise.cache.local import LocalStore
+
         return LocalStore(clock)
     return DynamoStore(table, clock, Spill(Bucket(table.aws, bucket)) if bucket else None, spill_bytes)
 
@@ -53,5 +58,12 @@ def room_of(
         meaning=meaning,
         background=background,
         known=known,
-        popular=Popular(clock, DynamoTally(table, clock) if table else LocalTally()) if options.keep_requests else None,
+        popular=_popular(clock, table) if options.keep_requests else None,
     )
+
+
+def _popular(clock: Clock, table: Table | None) -> Popular:
+    from edgewise.cache.dynamodb_tally import DynamoTally
+    from edgewise.cache.popular import LocalTally, Popular
+
+    return Popular(clock, DynamoTally(table, clock) if table else LocalTally())

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgewise.cache.freshness import standing
-from edgewise.cache.known import KnownKeys
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, Meaning, Store, StoreError
 from edgewise.cache.purge import RELOAD_S, Rule, Rules
 from edgewise.clock import Clock
 from edgewise.words import Hit, Miss, Plan, Query, Verdict
+
+if TYPE_CHECKING:
+    from edgewise.cache.known import KnownKeys
 
 
 @dataclass(frozen=True, slots=True)

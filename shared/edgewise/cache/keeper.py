@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgewise.background import Background
 from edgewise.cache.admission import refusal
@@ -17,7 +17,6 @@ from edgewise.cache.codec import pack
 from edgewise.cache.finder import Asked
 from edgewise.cache.flight import Crashed, Flights
 from edgewise.cache.freshness import is_deterministic, lifetime_s
-from edgewise.cache.known import KnownKeys
 from edgewise.cache.lead import Lead, Leading
 from edgewise.cache.lease import News
 from edgewise.cache.near import Near
@@ -28,6 +27,9 @@ from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.errors import EdgewiseError
 from edgewise.words import Attempt, Entry, Hit, Plan, Query
+
+if TYPE_CHECKING:
+    from edgewise.cache.known import KnownKeys
 
 _HANDED = frozenset({"truncated", "filtered", "refused", "tool-calls", "too-big", "no-ttl"})
 """Not worth keeping, but whole: those who asked at the same time get it too."""

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgewise.background import Background
 from edgewise.cache.finder import Asked, Finder
 from edgewise.cache.flight import Alone, Crashed, Flight, Flights, Landed
 from edgewise.cache.keeper import Keeper
-from edgewise.cache.known import KnownKeys
 from edgewise.cache.lead import Lead, Leading
 from edgewise.cache.lease import Leases
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
-from edgewise.cache.popular import Popular
 from edgewise.cache.port import Kept, Meaning, NoMeaning, Store, StoreError
 from edgewise.cache.purge import LocalRules, Rule, Rules, matching
 from edgewise.cache.stats import CacheStats
@@ -32,6 +30,10 @@ from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.errors import EdgewiseError
 from edgewise.words import Attempt, Hit, Miss, Plan, Query, Verdict
+
+if TYPE_CHECKING:
+    from edgewise.cache.known import KnownKeys
+    from edgewise.cache.popular import Popular
 
 MOST_CRASHES = 3
 """After so many leaders have failed a follower stops hoping and calls for itself."""

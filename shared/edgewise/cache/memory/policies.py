@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from edgewise.cache.memory.fifo import Fifo
-from edgewise.cache.memory.lfu import Lfu
-from edgewise.cache.memory.lru import Lru
-from edgewise.cache.memory.lruk import LruK
-from edgewise.cache.memory.s3fifo import S3Fifo
 from edgewise.cache.memory.shelf import Order, Shelf
-from edgewise.cache.memory.ttl import Ttl
 from edgewise.clock import Clock
 
 Policy = Literal["lru", "lfu", "fifo", "lru-k", "ttl", "s3-fifo"]
@@ -18,19 +12,31 @@ POLICIES: tuple[Policy, ...] = ("lru", "lfu", "fifo", "lru-k", "ttl", "s3-fifo")
 
 
 def order_of(policy: Policy, max_entries: int) -> Order[Any]:
-    """A fresh order of eviction."""
+    """A fresh order of eviction. Only its own module is imported: a process has one."""
     match policy:
         case "lru":
+            from edgewise.cache.memory.lru import Lru
+
             return Lru()
         case "lfu":
+            from edgewise.cache.memory.lfu import Lfu
+
             return Lfu()
         case "fifo":
+            from edgewise.cache.memory.fifo import Fifo
+
             return Fifo()
         case "lru-k":
+            from edgewise.cache.memory.lruk import LruK
+
             return LruK(2, max_entries)
         case "ttl":
+            from edgewise.cache.memory.ttl import Ttl
+
             return Ttl()
         case "s3-fifo":
+            from edgewise.cache.memory.s3fifo import S3Fifo
+
             return S3Fifo(entries=max_entries)
 
 
