@@ -114,7 +114,12 @@ async def read_form(content_type: str, pieces: AsyncIterator[bytes], *, file_fie
     events, form = _Events(), Form()
     parser = MultipartParser(boundary_of(content_type), events.callbacks())  # type: ignore[arg-type]
     try:
+        begun = False
         async for piece in pieces:
+            if not begun and piece[:1] not in (b"", b"-"):
+                # What stands before the first boundary is read differently by how it is cut; no client sends any.
+                raise InvalidRequest("The form must begin with its boundary.")
+            begun = begun or bool(piece)
             parser.write(piece)
             for kind, what in events.out:
                 await _take(form, kind, what, file_field, write)

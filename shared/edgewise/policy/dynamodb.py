@@ -1,11 +1,10 @@
-"""Keys, minutes, bans and replays in the state table.
+"""Keys, minutes and bans in the state table.
 
 Rows  key#id#ID/key        a key, all of it; gsi1pk `key#all`, gsi1sk `TENANT#ID` for lists
       key#digest#HEX/key   points from a digest to the key's id
       key#tenant#T/tenant  what holds for all of a tenant's keys
       limit#K/m#MINUTE     requests and tokens of one minute
       ban#all/WHOM         a ban     ban#strikes/WHOM#MINUTE  strikes towards one
-      idem#T/KEY           a replayable answer
 
 Every read checks `expires_at`: DynamoDB deletes days late. Every AWS failure becomes `Unavailable` here.
 """

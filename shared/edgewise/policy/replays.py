@@ -1,0 +1,154 @@
+"""The same request twice, answered once.
+
+A client that sends `Idempotency-Key` gets Stripe's semantics: the first result, failures after execution included, is
+kept for a day and given again; the same key with another body is a mistake of the client (400); while the first is
+under way, the second is told to wait (409). A request that was refused before anything was done is not kept.
+
+OpenAI's SDKs send no such key but retry by themselves, and say so (`x-stainless-retry-count`). Their retries are known
+by caller and body within a minute, in the same process: the retry joins the first try or gets its answer, instead of
+a second bill. Across processes identical requests meet in the cache's single flight.
+
+Source  stripe.com/docs/api/idempotent_requests; notes on the SDKs' behaviour in docs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from edgewise.clock import Clock
+
+KEEP_S = 86_400
+RETRY_S = 60.0
+MOST_BYTES = 300_000
+MOST_RECENT = 64
+MOST_RECENT_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A whole response as it went out."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def pack(self) -> bytes | None:
+        """As bytes for a store; None when it is too large to keep."""
+        head = orjson.dumps([self.status, self.headers])
+        packed = len(head).to_bytes(4, "big") + head + zlib.compress(self.body, 6)
+        return packed if len(packed) <= MOST_BYTES else None
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Saved:
+        size = int.from_bytes(packed[:4], "big")
+        status, headers = orjson.loads(packed[4 : 4 + size])
+        return cls(status, tuple((name, value) for name, value in headers), zlib.decompress(packed[4 + size :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Nobody has asked this yet: go on, then finish or abandon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Somebody is at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Another:
+    """The key was used for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """It was answered; None: with more than could be kept."""
+
+    saved: Saved | None
+
+
+State = Begun | Running | Another | Done
+
+
+class ReplayStore(Protocol):
+    """Where results are kept, by owner and key. Raises `Unavailable`."""
+
+    async def begin(self, owner: str, key: str, mark: str, now: float, lease_s: float) -> State:
+        """Claim the key for the request that `mark` stands for; a claim ends by itself after `lease_s`."""
+        ...
+
+    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float) -> None: ...
+    async def abandon(self, owner: str, key: str, mark: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Row:
+    mark: str
+    until: float
+    done: bool = False
+    packed: bytes | None = None
+
+
+class MemoryReplays:
+    """Results of this process alone."""
+
+    def __init__(self, most: int = 1_000) -> None:
+        self._rows: OrderedDict[tuple[str, str], _Row] = OrderedDict()
+        self._most = most
+
+    async def begin(self, owner: str, key: str, mark: str, now: float, lease_s: float) -> State:
+        row = self._rows.get((owner, key))
+        if row is None or row.until <= now:
+            self._rows[owner, key] = _Row(mark, now + lease_s)
+            if len(self._rows) > self._most:
+                self._rows.popitem(last=False)
+            return Begun()
+        return state_of(mark, row.mark, row.done, row.packed)
+
+    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float) -> None:
+        self._rows[owner, key] = _Row(mark, now + KEEP_S, done=True, packed=saved.pack())
+
+    async def abandon(self, owner: str, key: str, mark: str) -> None:
+        row = self._rows.get((owner, key))
+        if row is not None and row.mark == mark and not row.done:
+            del self._rows[owner, key]
+
+
+def state_of(mark: str, stored: str, done: bool, packed: bytes | None) -> State:
+    """What a standing row means to the request of `mark`."""
+    if mark != stored:
+        return Another()
+    if not done:
+        return Running()
+    return Done(Saved.unpack(packed) if packed is not None else None)
+
+
+class Recent:
+    """First tries of SDKs, remembered in this process for their retries."""
+
+    def __init__(self, clock: Clock, *, keep_s: float = RETRY_S) -> None:
+        self._clock = clock
+        self._keep_s = keep_s
+        self._known: OrderedDict[str, tuple[float, asyncio.Future[Saved | None]]] = OrderedDict()
+
+    def first(self, mark: str) -> asyncio.Future[Saved | None]:
+        """Remember a first try; the caller sets its result, None when there is nothing worth giving again."""
+        future: asyncio.Future[Saved | None] = asyncio.get_running_loop().create_future()
+        self._known[mark] = (self._clock.tick() + self._keep_s, future)
+        self._known.move_to_end(mark)
+        while len(self._known) > MOST_RECENT:
+            self._known.popitem(last=False)
+        return future
+
+    async def again(self, mark: str) -> Saved | None:
+        """What the first try brought, awaited if it is under way; None when it is not known."""
+        known = self._known.get(mark)
+        if known is None or known[0] <= self._clock.tick():
+            return None
+        return await asyncio.shield(known[1])

@@ -1,0 +1,170 @@
+"""The same request twice: Stripe's semantics for keys, and SDKs' retries that are not billed again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from edgewise.api.idempotency import Idempotency
+from edgewise.aws import Table
+from edgewise.chat import ChatRequest
+from edgewise.errors import EdgewiseError, UpstreamDied, UpstreamUnavailable
+from edgewise.policy.dynamodb_replays import DynamoReplays
+from edgewise.policy.replays import KEEP_S, Another, Begun, Done, MemoryReplays, ReplayStore, Running, Saved
+from tests.api.client import Got
+from tests.fakes import saying
+from tests.policy.house import ROOT, PolicyHouse
+
+SAVED = Saved(200, (("content-type", "application/json"),), b'{"a":1}')
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def store(request: pytest.FixtureRequest) -> ReplayStore:
+    if request.param == "memory":
+        return MemoryReplays()
+    table: Table = request.getfixturevalue("state_table")
+    return DynamoReplays(table)
+
+
+async def test_a_key_is_claimed_once_answered_once_and_free_after_a_day(store: ReplayStore) -> None:
+    assert await store.begin("acme", "k", "m", NOW, 60) == Begun()
+    assert await store.begin("acme", "k", "m", NOW, 60) == Running()
+    assert await store.begin("acme", "k", "other", NOW, 60) == Another()
+    assert await store.begin("umbrella", "k", "m", NOW, 60) == Begun()
+    await store.finish("acme", "k", "m", SAVED, NOW)
+    assert await store.begin("acme", "k", "m", NOW + KEEP_S - 1, 60) == Done(SAVED)
+    assert await store.begin("acme", "k", "m", NOW + KEEP_S, 60) == Begun()
+
+
+async def test_a_claim_of_a_crashed_process_ends_and_an_abandoned_one_is_free(store: ReplayStore) -> None:
+    await store.begin("acme", "k", "m", NOW, 60)
+    assert await store.begin("acme", "k", "m", NOW + 60, 60) == Begun()
+    await store.abandon("acme", "k", "m")
+    assert await store.begin("acme", "k", "other", NOW + 61, 60) == Begun()
+
+
+async def test_what_is_too_large_is_done_all_the_same(store: ReplayStore) -> None:
+    import random
+
+    await store.finish("acme", "k", "m", Saved(200, (), random.Random(1).randbytes(400_000)), NOW)
+    assert await store.begin("acme", "k", "m", NOW, 60) == Done(None)
+
+
+class Door(PolicyHouse):
+    """The app with the middleware around it; `answers` are given in order, errors among them."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.left = list(answers)
+        self.asked = 0
+        super().__init__(script=self._next)
+        self.replays = MemoryReplays()
+        self.app.add_middleware(
+            Idempotency,
+            identify=lambda: self.policy.identify,
+            store=lambda: self.replays,
+            clock=self.clock,
+            max_body_bytes=1_000_000,
+        )
+
+    def _next(self, _: ChatRequest) -> Any:
+        self.asked += 1
+        return self.left.pop(0) if self.left else saying(f"answer {self.asked}")
+
+    async def send(self, text: str = "hello", key: str = "once", **rest: Any) -> Got:
+        headers = {"idempotency-key": key, "cache-control": "no-store, no-cache"}
+        return await self.chat(ROOT, text, headers=headers, **rest)
+
+    async def sdk(self, count: int, text: str = "hello", key: str = ROOT) -> Got:
+        headers = {"x-stainless-retry-count": str(count), "cache-control": "no-store, no-cache"}
+        return await self.chat(key, text, headers=headers)
+
+
+async def test_the_same_key_and_body_get_the_same_answer_without_a_second_call() -> None:
+    door = Door()
+    first, second = await door.send(), await door.send()
+    assert (first.status, first.body) == (second.status, second.body)
+    assert door.asked == 1
+    assert second.headers["idempotent-replayed"] == "true"
+    assert second.headers["x-request-id"] != first.headers["x-request-id"]
+
+
+async def test_a_stream_is_given_again_as_a_stream() -> None:
+    door = Door()
+    first, second = await door.send(stream=True), await door.send(stream=True)
+    assert first.body == second.body and second.events[-1] == "[DONE]" and door.asked == 1
+
+
+async def test_the_same_key_with_another_body_is_a_mistake() -> None:
+    door = Door()
+    await door.send()
+    got = await door.send("something else")
+    assert (got.status, got.error["code"]) == (400, "idempotency_error")
+
+
+@pytest.mark.parametrize(("error", "asked"), [(UpstreamDied("x"), 1), (UpstreamUnavailable("x"), 2)])
+async def test_a_failure_after_execution_is_kept_and_a_refusal_before_it_is_not(
+    error: EdgewiseError, asked: int
+) -> None:
+    door = Door(error)
+    first, second = await door.send(), await door.send()
+    assert first.status == error.status
+    assert second.status == (error.status if asked == 1 else 200)
+    assert door.asked == asked
+
+
+async def test_a_bad_request_does_not_use_its_key_up() -> None:
+    door = Door()
+    assert (await door.send(temperature="hot")).status == 400
+    assert (await door.send()).status == 200
+
+
+async def test_while_the_first_is_under_way_the_second_waits_outside() -> None:
+    door = Door()
+    await door.replays.begin("root#root", "once", "other", door.clock.now(), 60)
+    assert (await door.send()).error["code"] == "idempotency_error"
+    for key in ("", "x" * 256, "a\tb"):
+        assert (await door.send(key=key)).status == 400, key
+
+
+async def test_another_callers_key_is_another_key() -> None:
+    door = Door()
+    made = (await door.key(tenant="acme"))["key"]
+    await door.send()
+    headers = {"idempotency-key": "once", "cache-control": "no-store, no-cache"}
+    got = await door.chat(made, "hello", headers=headers)
+    assert got.status == 200 and "idempotent-replayed" not in got.headers
+    assert (await door.chat("ew_wrong", "hello", headers=headers)).status == 401
+
+
+async def test_an_sdks_retry_is_not_billed_again() -> None:
+    door = Door()
+    first, second = await door.sdk(0), await door.sdk(1)
+    assert first.body == second.body and door.asked == 1
+    await door.sdk(0)
+    assert door.asked == 2, "a new first try is a new request"
+    await door.clock.advance(61)
+    await door.sdk(1)
+    assert door.asked == 3
+    made = (await door.key(tenant="acme"))["key"]
+    await door.sdk(1, key=made)
+    assert door.asked == 4
+
+
+async def test_a_failed_first_try_is_tried_again() -> None:
+    door = Door(UpstreamUnavailable("x"))
+    assert (await door.sdk(0)).status == 503
+    assert (await door.sdk(1)).status == 200
+
+
+async def test_a_retry_joins_a_first_try_that_is_under_way() -> None:
+    door = Door()
+    door.rooms.caller.latency_s = 5.0  # type: ignore[attr-defined]
+    first = asyncio.create_task(door.sdk(0))
+    for _ in range(30):
+        await asyncio.sleep(0)
+    second = asyncio.create_task(door.sdk(1))
+    await door.clock.advance(6)
+    assert (await first).body == (await second).body and door.asked == 1
