@@ -228,3 +228,25 @@ def test_meaning_is_asked_for_by_policy_and_can_be_refused_by_the_request() -> N
     assert near(image).nearness == "exact"
     prefilled = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
     assert near(prefilled).partition is None
+
+
+def test_a_request_is_read_once_however_often_it_is_asked() -> None:
+    class Counting(AnyReader):
+        reads = 0
+
+        def read(self, request: ChatRequest) -> Reading:
+            self.reads += 1
+            return super().read(request)
+
+    reader = Counting()
+    asker = ExactAsker(reader)
+
+    def ask(policy: CachePolicy, last: str = "What is it?", wish: CacheAsk | None = None) -> Query:
+        request = ChatRequest(conversation(last=last), cache=wish or CacheAsk())
+        return asker.query(Plan(Principal("t", "k"), request, cache=policy), TARGET)
+
+    assert ask(SEMANTIC) == ask(SEMANTIC) and reader.reads == 1
+    assert ask(SEMANTIC, "Who is it?").text == "Who is it?"
+    assert ask(CachePolicy()).partition is None
+    assert ask(SEMANTIC, wish=CacheAsk(semantic=False)).partition is None
+    assert reader.reads == 3

@@ -23,6 +23,9 @@ SHARED = "shared:"
 """How the tenant of a shared namespace begins. No tenant's name does: a name has no colon."""
 
 
+REMEMBERED = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What kind of question the last user turn is."""
@@ -44,10 +47,12 @@ class Reader(Protocol):
 class ExactAsker:
     """Makes the exact key, and, with a `reader`, the keys by which a turn may match by meaning."""
 
-    __slots__ = ("_reader",)
+    __slots__ = ("_known", "_reader")
 
     def __init__(self, reader: Reader | None = None) -> None:
         self._reader = reader
+        self._known: dict[tuple[str, bool], Query] = {}
+        """What was read of recent requests; the exact key covers everything that a reading depends on."""
 
     def query(self, plan: Plan, target: Target) -> Query:
         request, policy = plan.request, plan.cache
@@ -59,18 +64,34 @@ class ExactAsker:
         key = digest((*scope, body))
         if self._reader is None or policy.mode == "off":
             return Query(tenant, namespace, target.name, key)
-        reading = self._reader.read(request)
-        nearness: Nearness = reading.nearness
-        if nearness == "semantic" and (policy.mode != "semantic" or request.cache.semantic is False):
-            nearness = "exact"
-        text = _last_turn(body["messages"]) if nearness == "semantic" else None
-        if text is None:
-            nearness = "exact" if nearness == "semantic" else nearness
-            return Query(
-                tenant, namespace, target.name, key,
-                nearness=nearness, reason=reading.reason, volatility=reading.volatility,
-            )  # fmt: skip
-        return self._by_meaning(scope, body, key, text, reading)
+        by_meaning = policy.mode == "semantic" and request.cache.semantic is not False
+        known = self._known.get((key, by_meaning))
+        if known is None:
+            known = self._read(self._reader, request, scope, body, key, by_meaning=by_meaning)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key, by_meaning] = known
+        return known
+
+    def _read(
+        self,
+        reader: Reader,
+        request: ChatRequest,
+        scope: tuple[Any, ...],
+        body: dict[str, Any],
+        key: str,
+        *,
+        by_meaning: bool,
+    ) -> Query:
+        reading = reader.read(request)
+        text = _last_turn(body["messages"]) if by_meaning and reading.nearness == "semantic" else None
+        if text is not None:
+            return self._by_meaning(scope, body, key, text, reading)
+        _, _, tenant, namespace, target = scope
+        nearness: Nearness = "exact" if reading.nearness == "semantic" else reading.nearness
+        return Query(
+            tenant, namespace, target, key, nearness=nearness, reason=reading.reason, volatility=reading.volatility
+        )
 
     def _by_meaning(self, scope: tuple[Any, ...], body: dict[str, Any], key: str, text: str, reading: Reading) -> Query:
         assert self._reader is not None
