@@ -140,6 +140,10 @@ class Settings(BaseModel):
     cache_keep_requests: bool = False
     """Keep what was asked beside the answer, so that the most asked can be warmed again."""
 
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts that a webhook may be sent to; none: no webhooks."""
+    webhook_secret: str | None = Field(default=None, repr=False)
+    """What webhooks are signed with (`whsec_…`)."""
     jobs_concurrency: int = 50
     """Lines of batches that one worker runs at once."""
 

@@ -12,14 +12,18 @@ from edgewise.settings import Settings
 from edgewise.words import Model
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from fastapi import FastAPI
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.routing import Route
 
+    from edgewise.api import responses
+    from edgewise.api.background import Background
     from edgewise.api.embeddings import Embed, Find
-    from edgewise.words import Principal
+    from edgewise.chat import ChatRequest
+    from edgewise.words import Plan, Principal
 
 
 def gateway(settings: Settings) -> FastAPI:
@@ -50,10 +54,37 @@ def around(house: House) -> FastAPI:
         listing=lambda: house.models,
         clock=house.clock,
         embedders=_embedders(house),
+        **_later(house),
     )
     application.state.background = house.background
     application.state.renew = house.renew
     return application
+
+
+def _later(house: House) -> dict[str, Any]:
+    """What keeps and takes over requests, where there is a table, a bucket and a queue; imported when it is wanted."""
+    if not house.can_work:
+        return {}
+
+    def background() -> Background:
+        from edgewise.assemble.jobs import background_of
+
+        return background_of(house)
+
+    class Kept:
+        async def keep(self, plan: Plan, kept: responses.Kept) -> None:
+            await background().keep(plan, kept)
+
+        async def find(self, tenant: str, id: str) -> responses.Kept | None:
+            return await background().find(tenant, id)
+
+    async def take_response(request: Request, body: dict[str, Any], asked: ChatRequest) -> Response:
+        return await background().take_response(request, body, asked)
+
+    async def take_chat(request: Request, asked: ChatRequest) -> Response:
+        return await background().take_chat(request, asked)
+
+    return {"kept": Kept(), "background": take_response, "background_chat": take_chat}
 
 
 def _embedders(house: House) -> Find:
@@ -74,8 +105,8 @@ def _embedders(house: House) -> Find:
 
 
 def _of_people(house: House) -> list[Route]:
-    """Keys, usage and feedback."""
-    from edgewise.api import admin, feedback, usage
+    """Keys, usage, feedback and what the cache holds."""
+    from edgewise.api import admin, cache_admin, feedback, usage
 
     identify, clock = house.policy.identify, house.clock
     return [
@@ -88,7 +119,17 @@ def _of_people(house: House) -> list[Route]:
             counters=house.record.counters.all,
         ),
         *feedback.routes(identify, lambda: house.memory.feedback, clock),
+        *cache_admin.routes(lambda: house.cache, _by_request(house), clock),
     ]
+
+
+def _by_request(house: House) -> Callable[[Request], Awaitable[Principal]]:
+    from edgewise.api.door import credentials_of
+
+    async def identify(request: Request) -> Principal:
+        return await house.policy.identify(credentials_of(request))
+
+    return identify
 
 
 def _of_jobs(house: House) -> list[Route]:
@@ -96,17 +137,18 @@ def _of_jobs(house: House) -> list[Route]:
     if not house.can_work:
         return []
     from edgewise.api import batches, files
-    from edgewise.api.door import credentials_of
 
-    async def identify(request: Request) -> Principal:
-        return await house.policy.identify(credentials_of(request))
+    identify = _by_request(house)
 
     def desk() -> Any:
         from edgewise.assemble.jobs import desk_of
 
         return desk_of(house)
 
+    from edgewise.assemble.jobs import background_of
+
     return [
+        *background_of(house).routes(),
         *files.routes(lambda: desk().room.files, lambda: desk().uploads, identify),
         *batches.routes(lambda: desk().room, identify),
     ]

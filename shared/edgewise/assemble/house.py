@@ -17,8 +17,10 @@ from edgewise.flow import Rooms
 from edgewise.policy.room import PolicyRoom, open_policy
 from edgewise.provider.caller import Caller, Patience
 from edgewise.query.asker import ExactAsker
+from edgewise.query.classify import Meaningful
 from edgewise.record.memory import Memory, open_memory
 from edgewise.record.room import RecordRoom, open_record
+from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias
 from edgewise.routing.room import Room as RoutingRoom
@@ -123,9 +125,10 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         clock,
         aliases={name: Alias.of(value) for name, value in settings.aliases.items()},
         defaults=settings.routing,
+        breakers=_breakers(settings, clock, aws),
     )
     caller = Caller(providers, clock, Patience(max_retries=settings.max_retries))
-    rooms = Rooms(policy, ExactAsker(), cache, router, caller, record, clock, background)
+    rooms = Rooms(policy, ExactAsker(Meaningful()), cache, router, caller, record, clock, background)
     return House(
         settings,
         clock,
@@ -140,6 +143,15 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         tuple(catalog.models.values()),
         background,
     )
+
+
+def _breakers(settings: Settings, clock: Clock, aws: Aws) -> Breakers:
+    """Circuit breakers that every environment shares, where there is a table to share them in."""
+    if not settings.state_table:
+        return Breakers(clock)
+    from edgewise.routing.dynamodb import TableStore
+
+    return Breakers(clock, TableStore(Table(aws, settings.state_table), clock))
 
 
 def _cache(settings: Settings, clock: Clock, aws: Aws, background: Background) -> CacheRoom:

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import Request
+
+from edgewise.api.background import Background
+from edgewise.api.background import Desk as BackgroundDesk
+from edgewise.api.door import credentials_of
 from edgewise.api.lines import Lines
+from edgewise.api.making import Making
 from edgewise.assemble.house import House, build
 from edgewise.aws import Table
+from edgewise.clock import Deadline
+from edgewise.errors import InvalidRequest
+from edgewise.jobs.answers.dynamodb import DynamoShelf
+from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.dynamodb import DynamoBatches
 from edgewise.jobs.files import Files
 from edgewise.jobs.index.dynamodb import DynamoFiles
+from edgewise.jobs.ports import Meter
 from edgewise.jobs.room import Room
 from edgewise.jobs.s3 import S3Blobs
 from edgewise.jobs.share import Share
 from edgewise.jobs.sqs import SqsQueue
 from edgewise.jobs.uploads import Uploads
+from edgewise.jobs.webhook import Webhooks
 from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
 from edgewise.patience import PatientAws
 from edgewise.settings import Settings
+from edgewise.words import Principal
+
+WEBHOOK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
+    """The async room's parts; `webhooks` is None where no host may be told."""
+
     room: Room
     uploads: Uploads
+    shelf: DynamoShelf
+    webhooks: Webhooks | None
 
 
 def desk_of(house: House) -> Desk:
@@ -48,7 +68,47 @@ def _desk(house: House) -> Desk:
     files = Files(index, blobs, clock)
     queue = SqsQueue(patient, settings.jobs_queue_url, settings.dead_letter_queue_url or settings.jobs_queue_url)
     room = Room(files, DynamoBatches(table, blobs, clock), blobs, queue, clock, meter=Signals(house))
-    return Desk(room, Uploads(files, index))
+    shelf = DynamoShelf(table, blobs, clock)
+    return Desk(room, Uploads(files, index), shelf, _webhooks(house, room.meter))
+
+
+def _webhooks(house: House, meter: Meter) -> Webhooks | None:
+    """Webhooks to the operator's hosts, each URL checked when it is given and again when it is used."""
+    settings = house.settings
+    if not settings.webhook_hosts or not settings.webhook_secret:
+        return None
+    from edgewise.policy.guards.urls import check_resolved
+    from edgewise.provider.http import Http
+
+    http = Http(house.clock)
+
+    async def resolve(host: str) -> list[str]:
+        found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+        return [str(address[4][0]) for address in found]
+
+    async def allowed(url: str) -> None:
+        checked = await check_resolved(url, resolve, param="x-edgewise-webhook")
+        if checked.host not in settings.webhook_hosts:
+            raise InvalidRequest("Webhooks are not sent to this host.", param="x-edgewise-webhook")
+
+    async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        return await http.tell(url, headers, body, Deadline.after(house.clock, WEBHOOK_S))
+
+    return Webhooks(settings.webhook_secret, allowed, post, house.clock, meter)
+
+
+def background_of(house: House) -> Background:
+    """What takes over requests that are asked for in the background, and answers for them."""
+
+    async def identify(request: Request) -> Principal:
+        return await house.policy.identify(credentials_of(request))
+
+    def desk() -> BackgroundDesk:
+        found = desk_of(house)
+        check = found.webhooks.check if found.webhooks else None
+        return BackgroundDesk(found.shelf, found.room.queue, house.clock, check, house.settings.keepalive_s)
+
+    return Background(desk, identify)
 
 
 METRICS = {
@@ -74,7 +134,20 @@ def worker_of(house: House) -> Worker:
     """What works through messages, in this process."""
     desk = desk_of(house)
     lines = Lines(lambda: house.rooms, house.policy.impersonate)
-    return Worker(desk.room, ChunkWork(desk.room, lines, Share(house.clock, house.settings.jobs_concurrency)))
+    share = Share(house.clock, house.settings.jobs_concurrency)
+    making = Making(lines, house.clock)
+    answers = AnswerWork(
+        desk.shelf,
+        desk.room.queue,
+        house.clock,
+        share,
+        desk.room.meter,
+        make=making.make,
+        refuse=making.refuse,
+        webhooks=desk.webhooks,
+        options=desk.room.options,
+    )
+    return Worker(desk.room, ChunkWork(desk.room, lines, share), {"response": answers.work})
 
 
 def worker(settings: Settings) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:

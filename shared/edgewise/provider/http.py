@@ -119,6 +119,18 @@ class Http:
                 self.end(response)
         return response
 
+    async def tell(self, url: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> int:
+        """POST `body` and read nothing of the answer but its status. Raises OSError, TimeoutError."""
+        import aiohttp
+
+        session = await self._open()
+        limit = aiohttp.ClientTimeout(total=max(0.001, deadline.left_s()))
+        try:
+            async with session.post(url, data=body, headers=headers, allow_redirects=False, timeout=limit) as answer:
+                return answer.status
+        except aiohttp.ClientError as error:
+            raise OSError(type(error).__name__) from error
+
     def end(self, response: aiohttp.ClientResponse, *, whole: bool = False) -> None:
         """Done with `response`. A connection whose answer has ended is already back in the pool. `whole` says that
         only the body's terminator can still come, which is worth a moment's wait; otherwise the call is broken off."""
