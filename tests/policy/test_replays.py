@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgewise.api.idempotency import Idempotency
-from edgewise.aws import Table
+from edgewise.api.idempotency import install
+from edgewise.aws import Aws, Table
 from edgewise.chat import ChatRequest
 from edgewise.errors import EdgewiseError, UpstreamDied, UpstreamUnavailable
 from edgewise.policy.dynamodb_replays import DynamoReplays
@@ -60,14 +60,7 @@ class Door(PolicyHouse):
         self.left = list(answers)
         self.asked = 0
         super().__init__(script=self._next)
-        self.replays = MemoryReplays()
-        self.app.add_middleware(
-            Idempotency,
-            identify=lambda: self.policy.identify,
-            store=lambda: self.replays,
-            clock=self.clock,
-            max_body_bytes=1_000_000,
-        )
+        install(self.app, self.policy, self.settings, Aws(), self.clock)
 
     def _next(self, _: ChatRequest) -> Any:
         self.asked += 1
@@ -121,12 +114,21 @@ async def test_a_bad_request_does_not_use_its_key_up() -> None:
     assert (await door.send()).status == 200
 
 
-async def test_while_the_first_is_under_way_the_second_waits_outside() -> None:
+async def test_while_the_first_is_under_way_the_second_is_told_to_wait() -> None:
     door = Door()
-    await door.replays.begin("root#root", "once", "other", door.clock.now(), 60)
-    assert (await door.send()).error["code"] == "idempotency_error"
-    for key in ("", "x" * 256, "a\tb"):
-        assert (await door.send(key=key)).status == 400, key
+    door.rooms.caller.latency_s = 5.0  # type: ignore[attr-defined]
+    first = asyncio.create_task(door.send())
+    for _ in range(30):
+        await asyncio.sleep(0)
+    got = await door.send()
+    assert (got.status, got.error["code"], got.headers["x-should-retry"]) == (409, "idempotency_in_progress", "true")
+    await door.clock.advance(6)
+    assert (await first).status == 200
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
+async def test_a_key_that_is_none_is_refused(key: str) -> None:
+    assert (await Door().send(key=key)).status == 400
 
 
 async def test_another_callers_key_is_another_key() -> None:

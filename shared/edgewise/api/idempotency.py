@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,8 +16,25 @@ from edgewise.api import body
 from edgewise.api.door import knock
 from edgewise.clock import Clock
 from edgewise.errors import Conflict, EdgewiseError, InvalidRequest
-from edgewise.policy.replays import MOST_RECENT_BYTES, Another, Begun, Done, Recent, ReplayStore, Running, Saved
+from edgewise.policy.replays import (
+    MOST_RECENT_BYTES,
+    Another,
+    Begun,
+    Done,
+    Recent,
+    ReplayStore,
+    Running,
+    Saved,
+    open_replays,
+)
 from edgewise.words import Credentials, Principal
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from edgewise.aws import Aws
+    from edgewise.policy.room import PolicyRoom
+    from edgewise.settings import Settings
 
 Identify = Callable[[Credentials], Awaitable[Principal]]
 
@@ -82,9 +99,7 @@ class Idempotency:
             case Done(saved=Saved() as saved):
                 await _replay(saved, send)
             case Done():
-                raise Conflict(
-                    "This was answered, with more than is kept.", code="idempotency_too_large"
-                )
+                raise Conflict("This was answered, with more than is kept.", code="idempotency_too_large")
             case Running():
                 raise Conflict(
                     "A request with this Idempotency-Key is under way.",
@@ -122,10 +137,12 @@ class Idempotency:
             await store.abandon(*name)
 
     async def _retried(self, scope: Scope, receive: Receive, send: Send, *, first: bool) -> None:
-        owner = await self._owner(scope)
         raw, mark = await self._read(scope, receive)
-        mark = f"{owner}#{mark}"
+        # The token is in the mark, so a first try need not be identified here too: nothing is given out for it.
+        token = knock(scope).credentials.token or ""
+        mark = sha256(token.encode("utf-8", "surrogatepass") + b"\0" + mark.encode()).hexdigest()
         if not first and (saved := await self._recent.again(mark)) is not None:
+            await self._owner(scope)
             await _replay(saved, send)
             return
         future, tape = self._recent.first(mark), _Tape(send, MOST_RECENT_BYTES)
@@ -136,6 +153,24 @@ class Idempotency:
         finally:
             if not future.done():
                 future.set_result(None)
+
+
+def install(application: FastAPI, policy: PolicyRoom, settings: Settings, aws: Aws, clock: Clock) -> None:
+    """Put the middleware around `application`'s routes. To be called before the first request."""
+    store: ReplayStore | None = None
+
+    def stored() -> ReplayStore:
+        nonlocal store
+        store = store or open_replays(settings, aws)
+        return store
+
+    application.add_middleware(
+        Idempotency,
+        identify=lambda: policy.identify,
+        store=stored,
+        clock=clock,
+        max_body_bytes=settings.max_body_bytes,
+    )
 
 
 class _Tape:

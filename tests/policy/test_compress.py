@@ -1,0 +1,82 @@
+"""Compression: nothing by default, and only what was asked for is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise.chat import ChatRequest
+from edgewise.policy.compress import compress
+from edgewise.policy.terms import Compress
+from tests.policy.rig import Rig
+
+
+def chat(*messages: tuple[str, str], **names: str) -> ChatRequest:
+    return ChatRequest({"model": "m", "messages": [{"role": role, "content": text} for role, text in messages]})
+
+
+LONG = "The quick brown fox jumps over the lazy dog, and then it turns round and does the same again. " * 2
+
+
+def test_whitespace_goes_outside_code_and_stays_inside() -> None:
+    request = chat(("user", "a   b\n\n\n\nc  \n```\nx  =  1\n\n\n\ny\n```\n  d  e"))
+    shorter, saved = compress(request, Compress(whitespace=True))
+    assert shorter.messages[0]["content"] == "a b\n\nc\n```\nx  =  1\n\n\n\ny\n```\n  d e"
+    assert saved > 0
+
+
+def test_a_paragraph_that_was_there_goes() -> None:
+    request = chat(("user", f"{LONG}\n\nfirst"), ("assistant", LONG), ("user", f"{LONG}\n\nsecond"))
+    shorter, saved = compress(request, Compress(duplicates=True))
+    assert [m["content"] for m in shorter.messages] == [f"{LONG}\n\nfirst", LONG, "second"]
+    assert saved >= 40
+
+
+def test_old_turns_go_whole_and_the_last_stays() -> None:
+    tool: list[dict[str, Any]] = [
+        {"role": "user", "content": "old " * 200},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]},
+        {"role": "tool", "tool_call_id": "c", "content": "result " * 50},
+        {"role": "assistant", "content": "so"},
+    ]
+    request = ChatRequest(
+        {"messages": [{"role": "system", "content": "be kind"}, *tool, {"role": "user", "content": "new " * 300}]}
+    )
+    shorter, _ = compress(request, Compress(history_tokens=64))
+    assert [m["role"] for m in shorter.messages] == ["system", "user"]
+    assert shorter.messages[-1]["content"].startswith("new")
+    same, saved = compress(request, Compress(history_tokens=100_000))
+    assert same is request and saved == 0
+
+
+def test_the_examples_most_like_the_question_stay_in_order() -> None:
+    def example(question: str, answer: str) -> list[dict[str, str]]:
+        return [
+            {"role": "system", "name": "example_user", "content": question},
+            {"role": "system", "name": "example_assistant", "content": answer},
+        ]
+
+    messages = [
+        *example("How do I bake bread?", "flour"),
+        *example("What is the capital of France?", "Paris"),
+        *example("Which city is the capital of Spain?", "Madrid"),
+        {"role": "user", "content": "What is the capital of Italy?"},
+    ]
+    shorter, _ = compress(ChatRequest({"messages": messages}), Compress(examples=2))
+    assert [m["content"] for m in shorter.messages][1::2] == ["Paris", "Madrid"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system", "tool"]), st.text(max_size=60)), max_size=12))
+def test_the_last_question_always_arrives(messages: list[tuple[str, str]]) -> None:
+    request = chat(*messages, ("user", "the question"))
+    shorter, saved = compress(request, Compress(duplicates=True, history_tokens=64, examples=1))
+    assert shorter.messages[-1]["content"] == "the question" and saved >= 0
+
+
+async def test_it_is_off_by_default_and_tells_what_it_saved(rig: Rig) -> None:
+    request = chat(("user", "a" + " " * 400 + "b"))
+    assert (await rig.plan(await rig.key(), request)).request is request
+    plan = await rig.plan(await rig.key(compress={"whitespace": True}), request)
+    assert int(plan.headers["x-edgewise-compressed-tokens"]) >= 90
