@@ -65,12 +65,13 @@ def interpreter() -> str:
 
 
 def install(target: Path) -> None:
-    """The pinned libraries as wheels for Lambda's machine."""
+    """The pinned libraries as wheels for Lambda's machine and version, whichever Python fetches them."""
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
          "--target", str(target), *platforms, "--implementation", "cp", "--python-version", VERSION,
-         "--only-binary=:all:", "-r", str(HERE / "requirements.txt")],
+         # Older pips would hold a library's Python against the one that they run on.
+         "--only-binary=:all:", "--ignore-requires-python", "-r", str(HERE / "requirements.txt")],
         check=True,
     )  # fmt: skip
 

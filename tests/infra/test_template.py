@@ -179,13 +179,30 @@ def test_what_the_layer_pins_is_what_the_package_asks_for() -> None:
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
 
 
-def test_the_layer_says_what_is_missing_when_there_is_no_interpreter_of_its_version(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def layer_builder() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_layer", ROOT / "shared/build_layer.py")
     assert spec is not None and spec.loader is not None
     builder = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(builder)
+    return builder
+
+
+def test_the_layer_keeps_the_model_of_every_service_that_the_package_calls() -> None:
+    """boto3 without a service's model fails at the first call, which no other test would see."""
+    builder = layer_builder()
+    called: set[str] = set()
+    for path in (ROOT / "shared/edgewise").rglob("*.py"):
+        if path.relative_to(ROOT / "shared/edgewise").parts[0] not in builder.LEFT_OUT:
+            text = path.read_text(encoding="utf-8")
+            called |= set(re.findall(r"""(?:\.call|\.client|\.stream)\(\s*"([a-z0-9-]+)",""", text))
+            called |= set(re.findall(r"""^SERVICE = "([a-z0-9-]+)"$""", text, re.MULTILINE))
+    assert {"dynamodb", "s3", "sqs", "secretsmanager"} <= called <= builder.SERVICES
+
+
+def test_the_layer_says_what_is_missing_when_there_is_no_interpreter_of_its_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    builder = layer_builder()
     monkeypatch.setattr(builder, "VERSION", "3.99")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"no Python 3\.99 was found"):
