@@ -194,9 +194,9 @@ def test_the_layer_keeps_the_model_of_every_service_that_the_package_calls() -> 
     for path in (ROOT / "shared/edgewise").rglob("*.py"):
         if path.relative_to(ROOT / "shared/edgewise").parts[0] not in builder.LEFT_OUT:
             text = path.read_text(encoding="utf-8")
-            called |= set(re.findall(r"""(?:\.call|\.client|\.stream)\(\s*"([a-z0-9-]+)",""", text))
-            called |= set(re.findall(r"""^SERVICE = "([a-z0-9-]+)"$""", text, re.MULTILINE))
-    assert {"dynamodb", "s3", "sqs", "secretsmanager"} <= called <= builder.SERVICES
+            called |= set(re.findall(r"""(?:\.call|\.client|\.stream)\(\s*"([a-z0-9-]+)"[,)]""", text))
+            called |= set(re.findall(r"""^_?SERVICE = "([a-z0-9-]+)"$""", text, re.MULTILINE))
+    assert {"dynamodb", "s3", "sqs", "secretsmanager", "bedrock-runtime"} <= called <= builder.SERVICES
 
 
 def test_the_layer_says_what_is_missing_when_there_is_no_interpreter_of_its_version(
