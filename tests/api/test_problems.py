@@ -235,6 +235,20 @@ async def test_extra_routes_get_both_paths_their_template_and_the_shape_of_error
     assert templates == ["/v1/files/{id}"] * 2
 
 
+async def test_a_websocket_is_turned_away() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    scope = {"type": "websocket", "path": "/v1/realtime", "headers": [], "query_string": b"", "root_path": ""}
+    await app(rooms(), Settings())(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
 async def test_behind_a_cdn_only_the_cdn_gets_in() -> None:
     ask = client(origin_secret="s3cret")
     assert (await ask.ask("POST", CHAT, GOOD)).status == 403
