@@ -2,6 +2,8 @@
 
 resp#<id>  meta          the answer; what is long is packed
 resp#<id>  call#<key>    a provider call paid for, before the answer has ended
+
+Queued tasks are kept the same way under `task#<id>`.
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ _STATES = {":queued": OPEN[0], ":running": OPEN[1]}
 
 
 class DynamoShelf:
-    def __init__(self, table: Table, blobs: Blobs, clock: Clock) -> None:
+    def __init__(self, table: Table, blobs: Blobs, clock: Clock, prefix: str = "resp") -> None:
+        self._prefix = prefix
         self._table = table
         self._packing = Packing(blobs)
         self._clock = clock
 
     async def put(self, kept: Kept) -> None:
         item: Item = {
-            "pk": f"resp#{kept.id}",
+            "pk": f"{self._prefix}#{kept.id}",
             "sk": "meta",
             "created_at": kept.created_at,
             "expires_at": kept.expires_at,
@@ -44,7 +47,7 @@ class DynamoShelf:
         await self._table.put(item)
 
     async def get(self, id: str) -> Kept | None:
-        item = await self._table.get(f"resp#{id}", "meta", consistent=True)
+        item = await self._table.get(f"{self._prefix}#{id}", "meta", consistent=True)
         if not item or item["expires_at"] <= self._clock.now():
             return None
         long = {name: await self._packing.unpack(name, item) for name in _PACKED}
@@ -63,7 +66,7 @@ class DynamoShelf:
         now = self._clock.now()
         try:
             item = await self._table.update(
-                f"resp#{id}",
+                f"{self._prefix}#{id}",
                 "meta",
                 "SET holder = :me, lease_until = :until, #s = :running ADD claims :one",
                 condition=f"{_OPEN} AND (attribute_not_exists(lease_until) OR lease_until < :now OR holder = :me)",
@@ -73,7 +76,7 @@ class DynamoShelf:
         except AwsError as error:
             if not error.is_condition:
                 raise
-            old = error.item or await self._table.get(f"resp#{id}", "meta", consistent=True) or {}
+            old = error.item or await self._table.get(f"{self._prefix}#{id}", "meta", consistent=True) or {}
             return Held(float(old["lease_until"])) if old.get("state") in OPEN else Done()
         return Claimed(int(item["claims"]), item["claims"] == 1, {})
 
@@ -99,7 +102,7 @@ class DynamoShelf:
     ) -> bool:
         try:
             await self._table.update(
-                f"resp#{id}",
+                f"{self._prefix}#{id}",
                 "meta",
                 update,
                 condition=f"{_OPEN} {more}",
@@ -114,11 +117,11 @@ class DynamoShelf:
         return True
 
     async def delete(self, id: str) -> None:
-        await self._table.delete(f"resp#{id}", "meta")
+        await self._table.delete(f"{self._prefix}#{id}", "meta")
 
     async def calls(self, id: str) -> dict[str, PaidCall]:
         found: dict[str, PaidCall] = {}
-        async for item in self._table.query(f"resp#{id}", begins="call#", consistent=True):
+        async for item in self._table.query(f"{self._prefix}#{id}", begins="call#", consistent=True):
             answer = Answer(await self._packing.unpack("body", item) or {})
             found[item["sk"].removeprefix("call#")] = PaidCall(answer, attempts_of(item["attempts"]))
         return found
@@ -126,7 +129,7 @@ class DynamoShelf:
     async def put_call(self, id: str, key: str, call: PaidCall) -> None:
         body = await self._packing.pack("body", call.answer.completion, f"files/answers/{id}/call-{key}")
         gone = int(self._clock.now()) + 86_400
-        item: Item = {"pk": f"resp#{id}", "sk": f"call#{key}", "attempts": attempts_wire(call.attempts)}
+        item: Item = {"pk": f"{self._prefix}#{id}", "sk": f"call#{key}", "attempts": attempts_wire(call.attempts)}
         await self._table.put({**item, **body, "expires_at": gone})
 
 

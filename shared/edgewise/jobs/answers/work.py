@@ -40,7 +40,7 @@ class _AnswerCalls:
 
 
 class AnswerWork:
-    """`work` is the worker's handler for messages of the kind 'response'."""
+    """`work` is the worker's handler for messages of `kind`."""
 
     def __init__(
         self,
@@ -54,10 +54,12 @@ class AnswerWork:
         refuse: Refuse,
         webhooks: Webhooks | None = None,
         options: Options | None = None,
+        kind: str = "response",
     ) -> None:
         self._shelf, self._queue, self._clock, self._share, self._meter = shelf, queue, clock, share, meter
         self._make, self._refuse, self._webhooks = make, refuse, webhooks
         self._options = options or Options()
+        self._kind = kind
 
     async def work(self, id: str, delivery: Delivery) -> None:
         """Raises Again when somebody else is at it or the time is too short."""
@@ -73,7 +75,7 @@ class AnswerWork:
         if isinstance(claimed, Done):
             return
         if claimed.claims > self._options.max_strikes:
-            await self._queue.bury({"kind": "response", "id": id, "error": "worker_died"}, group=kept.tenant)
+            await self._queue.bury({"kind": self._kind, "id": id, "error": "worker_died"}, group=kept.tenant)
             self._meter.add("dead_letters")
             await self._end(kept, self._refuse(kept, "worker_died"))
             return
@@ -87,7 +89,7 @@ class AnswerWork:
         if await self._shelf.end(kept.id, made, expires):
             self._meter.add(f"answers_{made.state}")
             if kept.webhook and self._webhooks is not None:
-                await self._webhooks.tell(kept.webhook, f"response.{made.state}", kept.id)
+                await self._webhooks.tell(kept.webhook, f"{self._kind}.{made.state}", kept.id)
 
     async def _under_lease(self, kept: Kept, owner: str, known: dict[str, PaidCall], delivery: Delivery) -> Made | None:
         """The answer, or None when it was cancelled or taken over meanwhile."""
