@@ -116,6 +116,13 @@ class Served:
     status: int = 200
 
     @property
+    def cache_key(self) -> str | None:
+        """The key of the entry that was served, or that this answer was or would be kept under."""
+        if isinstance(self.verdict, Hit):
+            return self.verdict.entry.key
+        return self.query.key if self.query is not None else None
+
+    @property
     def cost_usd(self) -> Usd | None:
         """The sum over every attempt; None when one of them is unknown."""
         costs = [attempt.cost_usd for attempt in self.attempts]
@@ -347,6 +354,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         cache="hit" if hit else cache_word(verdict),
         cache_kind=hit.kind if hit else None,
         cache_reason=verdict.reason if isinstance(verdict, Miss) else None,
+        cache_key=served.cache_key,
         similarity=hit.similarity if hit else None,
         strategy=choice.strategy if choice else None,
         route_reason=(served.live.reason or choice.reason) if choice and served.live else None,

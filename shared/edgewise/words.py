@@ -336,6 +336,8 @@ class Note:
     """'hit', 'miss', 'bypass' or 'off'."""
     cache_kind: str | None = None
     cache_reason: str | None = None
+    cache_key: str | None = None
+    """The key of the entry that was served or made: 64 hex digits, which tell nothing of the text."""
     similarity: float | None = None
     strategy: str | None = None
     route_reason: str | None = None

@@ -1,6 +1,7 @@
 """`POST /v1/feedback {request_id, score | rating, reason, comment}`: idempotent by request and key.
 
-`request_id` is the answer's `x-request-id`, which every OpenAI SDK hands out (`_request_id`).
+`request_id` is the answer's `x-request-id`, which every OpenAI SDK hands out (`_request_id`). With `cache_key`, its
+`x-edgewise-cache-key`, a wrong hit is found whichever environment served it; without, the one that did must be asked.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ Identify = Callable[[Credentials], Awaitable[Principal]]
 MAX_BODY_BYTES = 32_000
 MAX_COMMENT_CHARS = 4_000
 RATINGS = {"up": 1.0, "down": -1.0}
-FIELDS = {"request_id", "score", "rating", "reason", "comment"}
+FIELDS = {"request_id", "score", "rating", "reason", "comment", "cache_key"}
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def routes(identify: Identify, feedback: Callable[[], Feedback], clock: Clock) -> list[Route]:
@@ -54,7 +56,10 @@ def _opinion(form: dict[str, Any], who: Principal, now: float) -> Opinion:
         raise InvalidRequest(f"`reason` must be one of {', '.join(REASONS[1:])}.", param="reason")
     if not isinstance(comment, str) or len(comment) > MAX_COMMENT_CHARS:
         raise InvalidRequest(f"`comment` must be at most {MAX_COMMENT_CHARS} characters.", param="comment")
-    return Opinion(request_id, who.tenant, who.key_id, _score(form), reason, comment, now)
+    cache_key = form.get("cache_key")
+    if cache_key is not None and (not isinstance(cache_key, str) or not _KEY.fullmatch(cache_key)):
+        raise InvalidRequest("`cache_key` must be an answer's x-edgewise-cache-key.", param="cache_key")
+    return Opinion(request_id, who.tenant, who.key_id, _score(form), reason, comment, now, cache_key)
 
 
 def _score(form: dict[str, Any]) -> float:

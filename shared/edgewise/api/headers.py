@@ -47,7 +47,7 @@ def of_served(served: Served, clock: Clock) -> dict[str, str]:
         return headers
     headers["x-edgewise-cache"] = cache_word(served.verdict)
     if served.query is not None:
-        headers["x-edgewise-cache-key"] = served.query.key
+        headers["x-edgewise-cache-key"] = served.cache_key or served.query.key
     upstream_ms = sum(attempt.latency_ms for attempt in served.attempts)
     match served.verdict:
         case Hit() as hit:

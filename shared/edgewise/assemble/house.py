@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgewise.assemble.learning import RecentHits, WrongHits
 from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
@@ -111,6 +112,9 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
     cache = _cache(settings, clock, aws, background)
+    recent = RecentHits()
+    record.watch(recent)
+    memory.feedback.learners.append(WrongHits(cache, recent))
     # Models are asked for at the real service even where a stand-in plays the tables.
     models_aws = Aws(AwsOptions(region=settings.aws_region)) if settings.local_aws_url else aws
     providers = _providers(settings, clock, models_aws)

@@ -32,6 +32,8 @@ class Opinion:
     reason: str = ""
     comment: str = ""
     at: float = 0.0
+    cache_key: str | None = None
+    """The answer's `x-edgewise-cache-key`, when the caller sends it along."""
 
     def same(self, other: Opinion) -> bool:
         return (self.score, self.reason, self.comment) == (other.score, other.reason, other.comment)
@@ -67,7 +69,7 @@ class Feedback:
     def __init__(self, store: FeedbackStore, signal: Signal, hooks: Sequence[Hook] = ()) -> None:
         self._store = store
         self._signal = signal
-        self._hooks = list(hooks)
+        self.learners = list(hooks)
 
     async def give(self, opinion: Opinion) -> bool:
         """Take in an opinion; whether it was news. Raises Unavailable."""
@@ -76,7 +78,7 @@ class Feedback:
             return False
         self._signal("FeedbackCount", 1)
         self._signal("FeedbackScore", opinion.score)
-        for hook in self._hooks:
+        for hook in self.learners:
             try:
                 await hook(opinion)
             except Exception:  # noqa: BLE001 — one learner's trouble is not the client's; it is counted
