@@ -26,6 +26,8 @@ PARTS = (0.95, 0.99, 1.0)
 SPLITS = 5
 CHEAP_MODELS = 4
 STRONG_MODELS = 2
+SERVES_FROM = 1.645
+"""Standard errors by which the tuning half must favour a strategy over the random mix of equal cost."""
 SLACK = 0.005
 """Half a point: what may be lost against the best single model."""
 
@@ -49,10 +51,9 @@ def run(given: Outcomes, seed: int = 0) -> dict[str, Any]:
     curves = {f"single: {m}": single(given, n) for n, m in enumerate(given.models)}
     curves |= mixes(given, tune)
     curves |= routed(given, tune, best)
+    guard(curves, given, tune)
     draws = metrics.bootstrap_counts(len(test), DRAWS, seed)
-    rows = {name: row(curve, reference, test, draws) for name, curve in curves.items()}
-    guard(rows, curves, given, tune, best)
-    return rows
+    return {name: row(curve, reference, test, draws) for name, curve in curves.items()}
 
 
 def single(given: Outcomes, model: int) -> Curve:
@@ -115,10 +116,12 @@ def domain_table(given: Outcomes, tune: np.ndarray) -> Curve:
 
 
 def tuned(curve: Curve, given: Outcomes, tune: np.ndarray) -> int | None:
-    """The cheapest point that holds the best single model's quality on the tuning half; None when none does."""
-    best = given.correct[tune].mean(0).max()
-    able = np.flatnonzero(curve.quality[tune].mean(0) >= best - 1e-12)
-    return int(able[curve.cost[tune][:, able].mean(0).argmin()]) if len(able) else None
+    """The cheapest point that holds the best single model's quality on the tuning half; None when none is cheaper."""
+    best = int(given.correct[tune].mean(0).argmax())
+    held, paid = given.correct[tune, best].mean(), given.cost[tune, best].mean()
+    cost = curve.cost[tune].mean(0)
+    able = np.flatnonzero((curve.quality[tune].mean(0) >= held - 1e-12) & (cost < paid))
+    return int(able[cost[able].argmin()]) if len(able) else None
 
 
 def routed(given: Outcomes, tune: np.ndarray, best: int) -> dict[str, Curve]:
@@ -253,7 +256,10 @@ def row(curve: Curve, reference: tuple[np.ndarray, np.ndarray], test: np.ndarray
             "net_saving_ci": metrics.interval(1 - drawn_c[:, at] / drawn_paid),
         }
     else:
+        # It refuses: the best single model answers everything, and nothing is saved.
+        found |= {f"saving_at_{round(part * 100)}": 0.0 for part in PARTS}
         found |= {
+            "ci": [0.0, 0.0],
             "accuracy": finite(held.mean()), "usd_per_1k": finite(paid.mean() * 1000), "points": 0.0, "net_saving": 0.0,
         }  # fmt: skip
     if curve.note:
@@ -261,21 +267,26 @@ def row(curve: Curve, reference: tuple[np.ndarray, np.ndarray], test: np.ndarray
     return found
 
 
-def guard(rows: dict[str, Any], curves: dict[str, Curve], given: Outcomes, tune: np.ndarray, best: int) -> None:
-    """A strategy whose operating point lies below the random-mix line on the tuning half refuses, and says so."""
-    mix = curves["random mix (hull)"]
-    line_q, line_c = mix.quality[tune].mean(0), mix.cost[tune].mean(0)
-    order = np.argsort(line_c)
-    for name in ("complexity", "cascading", "agreement", "learned", "hybrid"):
+def guard(curves: dict[str, Curve], given: Outcomes, tune: np.ndarray) -> None:
+    """A strategy that the tuning half does not show to beat the random mix of equal cost, by a paired test, refuses.
+
+    Fitted plans are cross-validated when λ is chosen, so their own predictions on the tuning half are not asked again.
+    """
+    hull = hull_of(given, tune)
+    quality, cost = given.correct[tune][:, hull], given.cost[tune][:, hull].mean(0)
+    for name in ("complexity", "cascading", "agreement"):
         curve = curves.get(name)
         if curve is None or curve.chosen is None:
             continue
-        cost = curve.cost[tune, curve.chosen].mean()
-        line = float(np.interp(cost, line_c[order], line_q[order]))
-        if curve.quality[tune, curve.chosen].mean() < line:
-            held, paid = given.correct[:, best], given.cost[:, best]
-            rows[name] |= {"refused": True, "points": 0.0, "net_saving": 0.0, "accuracy": finite(held.mean()),
-                           "usd_per_1k": finite(paid.mean() * 1000)}  # fmt: skip
+        paid = curve.cost[tune, curve.chosen].mean()
+        upper = min(len(hull) - 1, int(np.searchsorted(cost, paid)))
+        lower = max(0, upper - 1)
+        part = 1.0 if upper == lower else float(np.clip((paid - cost[lower]) / (cost[upper] - cost[lower]), 0, 1))
+        mixed = (1 - part) * quality[:, lower] + part * quality[:, upper]
+        earned = curve.quality[tune, curve.chosen] - mixed
+        error = earned.std() / np.sqrt(len(earned))
+        if error <= 0 or earned.mean() / error < SERVES_FROM:
+            curve.chosen = None
 
 
 def over_splits(given: Outcomes) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Pairs:
 
     @property
     def gain(self) -> np.ndarray:
-        return self.strong - self.weak
+        gain: np.ndarray = self.strong - self.weak
+        return gain
 
 
 @dataclass(slots=True)
@@ -204,6 +205,6 @@ def source_of(name: str) -> str:
     return "gsm8k" if "zeroeval" in name else ""
 
 
-def finite(value: float) -> float | None:
+def finite(value: Any) -> float | None:
     """A number that JSON can carry."""
     return round(float(value), 4) if math.isfinite(value) else None

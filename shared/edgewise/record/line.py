@@ -101,8 +101,19 @@ def _add_reasons(line: dict[str, Any], note: Note) -> None:
     if note.confidence is not None:
         line["edgewise.confidence"] = round(note.confidence, 4)
         line["edgewise.confidence_source"] = note.confidence_source
+    if note.features:
+        line["edgewise.features"] = {key: _plain(value) for key, value in note.features.items()}
     if note.flags:
         line["edgewise.flags"] = list(note.flags)
+
+
+def _plain(value: Any) -> Any:
+    """A routing feature: numbers as they are, words only when they look like names."""
+    if isinstance(value, str):
+        return name_only(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, bool | int | float) or value is None else ODD
 
 
 def _try_of(attempt: Attempt) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The routing room's shared state in the state table: breakers, learners, overrides of the catalogue.
 
     pk=health#<model>   sk=breaker    failures, window_began, open_until, probe_until, opened
-    pk=learn#<pair>     sk=state      state (bytes, one learner), version, updated_at
+    pk=learn#<pair>     sk=state      state (bytes, one learner), version, upto, updated_at
+    pk=learn#<pair>     sk=label#…    one label: places and counts of a question (no text), gain; upkeep folds them
+    pk=learn#pairs      sk=<pair>     which pairs there are
     pk=model#overrides  sk=<model>    row: fields of a catalogue row, laid over the compiled ones
 
 Times are seconds since the epoch. Every item but the overrides expires; an expired one is not read.
@@ -9,6 +11,7 @@ Times are seconds since the epoch. Every item but the overrides expires; an expi
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,9 +20,13 @@ from typing import Any
 from edgewise.aws import AwsError, Item, Table
 from edgewise.clock import Clock
 from edgewise.routing.breaker import WINDOW_S, State, StoreError
+from edgewise.routing.learn import Seen, Stored
 
 HEALTH_TTL_S = 600
 LEARN_TTL_S = 90 * 86_400
+LABEL_TTL_S = 7 * 86_400
+MOST_LABELS = 2000
+"""Labels that one turn of upkeep folds in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,31 +127,82 @@ def _number(value: float) -> Decimal:
     return Decimal(f"{value:.3f}")
 
 
-async def save_learner(table: Table, pair: str, state: bytes, *, version: int, now: float) -> bool:
-    """Write a learner's state over `version`; False when another writer was first (read again, merge, retry)."""
-    item = {
-        "pk": f"learn#{pair}",
-        "sk": "state",
-        "state": state,
-        "version": version + 1,
-        "updated_at": _number(now),
-        "expires_at": int(now) + LEARN_TTL_S,
-    }
-    try:
-        await table.put(item, condition="attribute_not_exists(version) OR version = :v", values={":v": version})
-    except AwsError as error:
-        if error.is_condition:
-            return False
-        raise
-    return True
+@dataclass(frozen=True, slots=True)
+class LearnTable:
+    """Labels go in from every environment; states come out that upkeep has folded them into."""
+
+    table: Table
+    clock: Clock
+
+    async def write(self, pair: str, question: Seen, gain: float) -> None:
+        """Keep one label. Raises `AwsError`."""
+        now = self.clock.now()
+        expires = int(now) + LABEL_TTL_S
+        key = f"label#{now:017.6f}#{self.clock.token('')}"
+        item = {"pk": f"learn#{pair}", "sk": key, "label": _packed(question, gain), "expires_at": expires}
+        await self.table.put(item)
+        await self.table.put({"pk": "learn#pairs", "sk": pair, "expires_at": int(now) + LEARN_TTL_S})
+
+    async def pairs(self) -> list[str]:
+        """Every pair that has labels. Raises `AwsError`."""
+        now = self.clock.now()
+        return [item["sk"] async for item in self.table.query("learn#pairs") if item["expires_at"] > now]
+
+    async def labels(self, pair: str, after: str) -> list[tuple[str, Seen, float]]:
+        """(key, question, gain) of the labels after `after`, oldest first. Raises `AwsError`."""
+        now, found = self.clock.now(), []
+        async for item in self.table.query(
+            f"learn#{pair}", after=after or "label#", before="label$", limit=MOST_LABELS
+        ):
+            if item["expires_at"] > now:
+                found.append((item["sk"], *_unpacked(bytes(item["label"]))))
+        return found
+
+    async def load(self, pair: str) -> Stored | None:
+        """A pair's state; None when there is none. Raises `AwsError`."""
+        item = await self.table.get(f"learn#{pair}", "state")
+        if item is None or item["expires_at"] <= self.clock.now():
+            return None
+        return Stored(bytes(item["state"]), int(item["version"]), str(item["upto"]))
+
+    async def save(self, pair: str, found: Stored) -> bool:
+        """Write a state over the version before it; False when another writer was first."""
+        now = self.clock.now()
+        item = {
+            "pk": f"learn#{pair}",
+            "sk": "state",
+            "state": found.state,
+            "version": found.version,
+            "upto": found.upto,
+            "updated_at": _number(now),
+            "expires_at": int(now) + LEARN_TTL_S,
+        }
+        try:
+            await self.table.put(
+                item,
+                condition="attribute_not_exists(version) OR version = :before",
+                values={":before": found.version - 1},
+            )
+        except AwsError as error:
+            if error.is_condition:
+                return False
+            raise
+        return True
 
 
-async def load_learner(table: Table, pair: str, now: float) -> tuple[bytes, int] | None:
-    """A learner's state and its version; None when there is none. Raises `AwsError`."""
-    item = await table.get(f"learn#{pair}", "state")
-    if item is None or item["expires_at"] <= now:
-        return None
-    return bytes(item["state"]), int(item["version"])
+def _packed(question: Seen, gain: float) -> bytes:
+    """A label in about a kilobyte: hashed places and counts, nothing that could be read back as text."""
+    head = struct.pack(f"<fffHH{len(question.counts)}f", gain, question.score, 0.0, len(question.counts),
+                       len(question.places), *question.counts)  # fmt: skip
+    return head + struct.pack(f"<{len(question.places)}H", *question.places)
+
+
+def _unpacked(label: bytes) -> tuple[Seen, float]:
+    gain, score, _, counts, places = struct.unpack_from("<fffHH", label)
+    offset = struct.calcsize("<fffHH")
+    dense = struct.unpack_from(f"<{counts}f", label, offset)
+    hashed = struct.unpack_from(f"<{places}H", label, offset + 4 * counts)
+    return Seen(tuple(hashed), tuple(dense), score), gain
 
 
 async def load_overrides(table: Table) -> dict[str, dict[str, Any]]:

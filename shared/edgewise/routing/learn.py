@@ -247,4 +247,13 @@ class Learner:
         return learner
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A learner's state as it is stored. `upto` is the last label that is in it."""
+
+    state: bytes
+    version: int
+    upto: str
+
+
 TEST_FIELDS = ("count", "mean", "square", "recent", "centre", "spread", "gain", "serving")

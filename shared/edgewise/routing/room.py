@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Any
 
+from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound
@@ -25,6 +26,7 @@ from edgewise.routing.catalog import Catalog
 from edgewise.routing.complexity import question_of
 from edgewise.routing.drive import Drive
 from edgewise.routing.knowing import Knowing, Lengths, Reading, gain_of, pair_of
+from edgewise.routing.learn import Seen
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
 from edgewise.routing.pacing import Pacing
@@ -33,11 +35,14 @@ from edgewise.routing.scorer import hull
 from edgewise.routing.shortlist import Shortlist
 from edgewise.routing.strategies import BY_NAME
 from edgewise.routing.tokens import Corrections
+from edgewise.routing.upkeep import Labels, refresh
 from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Target
 
 ORDERED = frozenset({"fallback", "weighted", "least_busy", "sticky", "lowest_latency"})
 """Strategies for which the list of candidates is the operator's, not a market to pick from."""
 MOST_SESSIONS = 2000
+REFRESH_S = 300.0
+"""How old learned states may be in one process."""
 SHADOW = "shadow"
 
 
@@ -60,6 +65,10 @@ class Room:
     budget: RetryBudget = field(default_factory=RetryBudget)
     pacing: Pacing | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
+    table: Labels | None = None
+    """Where labels go and learned states come from; None keeps both in this process."""
+    background: Background | None = None
+    _refreshed: float | None = None
     _sessions: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _shortlist: Shortlist = field(init=False)
 
@@ -99,6 +108,7 @@ class Room:
     async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
         """The plan of models for this request. Raises `InvalidRequest` when no candidate can take it."""
         asked, options = self._read(request, plan)
+        self._refresh()
         ask = self.ask(request, target.models, asked, options)
         name = options.strategy or (self.default_strategy if asked.market else "fallback")
         choice = self._with_fallbacks(BY_NAME[name](ask), ask)
@@ -165,6 +175,22 @@ class Room:
             extra["threshold"] = found.threshold
             return learner.gain(reading.seen), extra
         return (learner.gain(reading.seen) if learner.test.serving else None), extra
+
+    def _refresh(self) -> None:
+        """Load what upkeep has learned, now and then, behind the request that notices."""
+        if self.table is None or self.background is None:
+            return
+        now = self.clock.tick()
+        if self._refreshed is None or now - self._refreshed >= REFRESH_S:
+            self._refreshed = now
+            self.background.spawn(refresh(self.knowing, self.table))
+
+    def _learn(self, pair: str, question: Seen, gain: float) -> None:
+        """One label: into the table for all to learn from, or into this process alone."""
+        if self.table is not None and self.background is not None:
+            self.background.spawn(self.table.write(pair, question, gain))
+        else:
+            self.knowing.learn(pair, question, gain)
 
     def _with_fallbacks(self, choice: Choice, ask: Ask) -> Choice:
         """Who steps in: the request's own list, else the strategy's; for one named model only its twins."""
@@ -235,12 +261,12 @@ class Room:
         # Which of the two is the weak one follows from the hull that the choice was made on: cheaper is weak.
         cheap = _cheaper(live.model, shadow)
         strong = shadow if cheap is live.model else live.model
-        self.knowing.learn(pair_of(cheap, strong), self.knowing.read(question_of(request)).seen, gain_of(agreed))
+        self._learn(pair_of(cheap, strong), self.knowing.read(question_of(request)).seen, gain_of(agreed))
 
     def learn(self, request: ChatRequest, weak: str, strong: str, gain: float) -> None:
         """One label from outside (feedback, a judge): how much better `strong` was than `weak`, from −1 to 1."""
         pair = f"{weak}|{strong}"
-        self.knowing.learn(pair, self.knowing.read(question_of(request)).seen, max(-1.0, min(1.0, gain)))
+        self._learn(pair, self.knowing.read(question_of(request)).seen, max(-1.0, min(1.0, gain)))
 
     def observe(self, request: ChatRequest, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
         """Take in a finished request: token counts and lengths by model, the session's model, what was spent."""
