@@ -16,21 +16,23 @@ from botocore.credentials import Credentials
 from freezegun import freeze_time
 
 from edgewise.aws import Aws, AwsError, AwsOptions, Table
-from edgewise.dynamo import Dynamo, Keys, NoConnection, Source
+from edgewise.dynamo import SERVICES, Dynamo, Keys, NoConnection, Service, Source
 
 KEYS = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token")
 
 
 @pytest.mark.parametrize("keys", [KEYS, Keys(KEYS.access, KEYS.secret)])
-@pytest.mark.parametrize("url", ["https://dynamodb.eu-west-1.amazonaws.com", "http://127.0.0.1:8000"])
-def test_a_signature_is_the_one_that_botocore_makes(keys: Keys, url: str) -> None:
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:8000"])
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+def test_a_signature_is_the_one_that_botocore_makes(keys: Keys, url: str | None, service: Service) -> None:
     body = b'{"TableName":"t"}'
     with freeze_time("2026-03-01 12:34:56"):
-        mine = Dynamo("eu-west-1", Source(keys), endpoint_url=url, now=lambda: 1772368496.0).signed(
+        mine = Dynamo("eu-west-1", Source(keys), service=service, endpoint_url=url, now=lambda: 1772368496.0).signed(
             "GetItem", body, keys
         )
-        theirs = AWSRequest("POST", f"{url}/", {"x-amz-target": mine["x-amz-target"]}, body)
-        SigV4Auth(Credentials(keys.access, keys.secret, keys.token), "dynamodb", "eu-west-1").add_auth(theirs)
+        at = url or f"https://{service.name}.eu-west-1.amazonaws.com"
+        theirs = AWSRequest("POST", f"{at}/", {"x-amz-target": mine["x-amz-target"]}, body)
+        SigV4Auth(Credentials(keys.access, keys.secret, keys.token), service.name, "eu-west-1").add_auth(theirs)
     assert mine["authorization"] == theirs.headers["Authorization"]
 
 
@@ -55,6 +57,17 @@ async def test_what_one_client_writes_the_other_reads(lean_table: Table, state_t
     await lean_table.put(item)
     assert await state_table.get("a", "b", consistent=True) == item
     assert await lean_table.get("a", "b", consistent=True) == item
+
+
+async def test_a_secret_is_read_without_boto3(moto_url: str, moto_aws: Aws) -> None:
+    made = await moto_aws.call("secretsmanager", "create_secret", Name="lean", SecretString="é")
+    aws = Aws(AwsOptions(region="us-east-1", endpoint_url=moto_url, lean=Source(Keys("test", "test"))))
+    found = await aws.call("secretsmanager", "get_secret_value", SecretId=made["ARN"])
+    assert (found["SecretString"], aws._clients) == ("é", {})
+    with pytest.raises(AwsError) as caught:
+        await aws.call("secretsmanager", "get_secret_value", SecretId="absent")
+    assert caught.value.code == "ResourceNotFoundException"
+    aws.close()
 
 
 async def test_errors_carry_the_same_code_and_old_item(lean_table: Table) -> None:

@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from edgewise.dynamo import Dynamo, NoConnection, ServiceError, Source
+from edgewise.dynamo import SERVICES, Dynamo, NoConnection, ServiceError, Source
 
 Item = dict[str, Any]
 
@@ -66,7 +66,7 @@ class AwsOptions:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Service name to endpoint, before `endpoint_url`."""
     lean: Source | None = None
-    """Credentials for `edgewise.dynamo`, which then serves DynamoDB in boto3's place; None: boto3 does."""
+    """Credentials for `edgewise.dynamo`, which then serves its services in boto3's place; None: boto3 does."""
 
 
 class Aws:
@@ -78,7 +78,7 @@ class Aws:
         self._session: Any = None
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
-        self._dynamo: Dynamo | None = None
+        self._lean: dict[str, Dynamo] = {}
 
     def client(self, service: str) -> Any:
         """The boto3 client for `service`; blocking, for tests and start-up paths."""
@@ -125,8 +125,8 @@ class Aws:
         return answer
 
     def _call(self, service: str, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        if service == "dynamodb" and self.options.lean is not None and self.options.region:
-            return self._call_dynamo(self.options.lean, self.options.region, operation, arguments)
+        if service in SERVICES and self.options.lean is not None and self.options.region:
+            return self._call_lean(service, self.options.lean, self.options.region, operation, arguments)
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -146,18 +146,22 @@ class Aws:
         except BotoCoreError as error:
             raise AwsError("ConnectionError", type(error).__name__) from error
 
-    def _call_dynamo(self, source: Source, region: str, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        if self._dynamo is None:
-            with self._lock:
-                self._dynamo = self._dynamo or Dynamo(
+    def _call_lean(
+        self, service: str, source: Source, region: str, operation: str, arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        with self._lock:
+            if service not in self._lean:
+                self._lean[service] = Dynamo(
                     region,
                     source,
-                    endpoint_url=self.options.endpoints.get("dynamodb", self.options.endpoint_url),
+                    service=SERVICES[service],
+                    endpoint_url=self.options.endpoints.get(service, self.options.endpoint_url),
                     timeout_s=self.options.read_timeout_s,
                     attempts=self.options.max_attempts,
                 )
+            client = self._lean[service]
         try:
-            return self._dynamo.call("".join(word.title() for word in operation.split("_")), arguments)
+            return client.call("".join(word.title() for word in operation.split("_")), arguments)
         except ServiceError as error:
             body = error.body
             raise AwsError(
@@ -175,12 +179,12 @@ class Aws:
         with self._lock:
             self._clients.clear()
             self._session = None
-            self._dynamo = None
+            self._lean.clear()
 
     def close(self) -> None:
         """End the executor's threads and close what is kept open."""
-        if self._dynamo is not None:
-            self._dynamo.close()
+        for client in self._lean.values():
+            client.close()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None

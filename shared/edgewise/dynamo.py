@@ -1,9 +1,12 @@
 """DynamoDB's JSON protocol, spoken directly: what boto3 does for a `get_item`, at a sixth of the CPU.
 
 A cache lookup is one signed POST. boto3 spends 1 ms of CPU on it and 0.3 s on getting ready, which a cold start and a
-small Lambda pay in full (docs/decisions/0003-lean-dynamodb.md has the figures). This client signs (SigV4), keeps
+small Lambda pay in full (docs/decisions/0002-lean-dynamodb.md has the figures). This client signs (SigV4), keeps
 connections, retries throttling and broken connections with full jitter, and takes credentials from the environment
 or from the container endpoint (under SnapStart the environment holds none). Anything rarer stays with boto3.
+
+A gateway's first request also reads its root key from Secrets Manager, whose protocol is the same but for three words;
+`Service` holds them, so that no cold start has to load boto3.
 
 It is blocking, and runs on the executor of `edgewise.aws`, which also translates its errors.
 
@@ -21,12 +24,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from random import random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+    from ssl import SSLContext
 
 _RETRIED = frozenset(
     {
@@ -78,14 +83,29 @@ class Source:
         return self.keys is not None or self.endpoint is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that speaks this protocol: its name in hosts and signatures, its targets' prefix, its JSON."""
+
+    name: str
+    target: str
+    json: str
+
+
+DYNAMODB = Service("dynamodb", "DynamoDB_20120810", "1.0")
+SECRETS_MANAGER = Service("secretsmanager", "secretsmanager", "1.1")
+SERVICES: Mapping[str, Service] = {service.name: service for service in (DYNAMODB, SECRETS_MANAGER)}
+
+
 class Dynamo:
-    """A client for one region. Thread-safe; connections are kept and handed out last in, first out."""
+    """A client for one service in one region. Thread-safe; connections are kept and handed out last in, first out."""
 
     def __init__(
         self,
         region: str,
         source: Source,
         *,
+        service: Service = DYNAMODB,
         endpoint_url: str | None = None,
         timeout_s: float = 5.0,
         attempts: int = 3,
@@ -93,11 +113,11 @@ class Dynamo:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-        parts = urlsplit(endpoint_url or f"https://dynamodb.{region}.{suffix}")
+        parts = urlsplit(endpoint_url or f"https://{service.name}.{region}.{suffix}")
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port
         self._host_header = self._host if parts.port is None else f"{self._host}:{parts.port}"
-        self._region, self._source = region, source
+        self._service, self._region, self._source = service, region, source
         self._timeout_s, self._attempts = timeout_s, attempts
         self._now, self._sleep = now, sleep
         self._idle: deque[HTTPConnection] = deque(maxlen=64)
@@ -160,8 +180,9 @@ class Dynamo:
         try:
             return self._idle.pop()
         except IndexError:
-            kind = HTTPSConnection if self._secure else HTTPConnection
-            return kind(self._host, self._port, timeout=self._timeout_s)
+            if self._secure:
+                return HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=_tls())
+            return HTTPConnection(self._host, self._port, timeout=self._timeout_s)
 
     def signed(self, operation: str, body: bytes, keys: Keys) -> dict[str, str]:
         """The headers of one request, signed for this moment."""
@@ -170,7 +191,7 @@ class Dynamo:
         headers = {
             "host": self._host_header,
             "x-amz-date": stamp,
-            "x-amz-target": f"DynamoDB_20120810.{operation}",
+            "x-amz-target": f"{self._service.target}.{operation}",
         }
         if keys.token:
             headers["x-amz-security-token"] = keys.token
@@ -178,13 +199,13 @@ class Dynamo:
         canonical = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
         digest = hashlib.sha256(body).hexdigest()
         request = f"POST\n/\n\n{canonical}\n{names}\n{digest}"
-        scope = f"{day}/{self._region}/dynamodb/aws4_request"
+        scope = f"{day}/{self._region}/{self._service.name}/aws4_request"
         to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._signing_key(day, keys), to_sign.encode(), "sha256").hex()
         headers["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={keys.access}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
-        headers["content-type"] = "application/x-amz-json-1.0"
+        headers["content-type"] = f"application/x-amz-json-{self._service.json}"
         headers["accept-encoding"] = "identity"
         return headers
 
@@ -192,7 +213,7 @@ class Dynamo:
         kept_day, kept_secret, key = self._signing
         if (kept_day, kept_secret) != (day, keys.secret):
             key = f"AWS4{keys.secret}".encode()
-            for part in (day, self._region, "dynamodb", "aws4_request"):
+            for part in (day, self._region, self._service.name, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
             self._signing = (day, keys.secret, key)
         return key
@@ -227,6 +248,14 @@ class Dynamo:
         """Drop every kept connection."""
         while self._idle:
             self._idle.pop().close()
+
+
+@cache
+def _tls() -> SSLContext:
+    """One context for all connections: each would read the certificate authorities again."""
+    import ssl
+
+    return ssl.create_default_context()
 
 
 def _binary(value: Any) -> str:

@@ -279,8 +279,7 @@ def load(handler: str, folder: str) -> App:
 
     sys.path.insert(0, folder)
     module, _, attribute = handler.rpartition(".")
-    with unhurried():
-        app: App = getattr(importlib.import_module(module.replace("/", ".")), attribute)
+    app: App = getattr(importlib.import_module(module.replace("/", ".")), attribute)
     return app
 
 
@@ -300,10 +299,11 @@ async def serve(environ: MutableMapping[str, str], handler: str) -> None:
     """Load the app and answer until the Runtime API goes away."""
     invocations = Invocations(environ["AWS_LAMBDA_RUNTIME_API"])
     try:
-        from edgewise.settings import Settings
+        with unhurried():
+            from edgewise.settings import Settings
 
-        settings = Settings.from_env(environ)
-        app = load(handler, environ.get("LAMBDA_TASK_ROOT", "."))
+            settings = Settings.from_env(environ)
+            app = load(handler, environ.get("LAMBDA_TASK_ROOT", "."))
         runtime = Runtime(app, invocations, SystemClock(), margin_s=settings.deadline_margin_s)
     except BaseException as error:
         log("init", error)
