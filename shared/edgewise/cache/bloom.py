@@ -1,7 +1,7 @@
 """A Bloom filter: a set that may say yes wrongly, with a chance that is chosen, and never no wrongly.
 
 Plain bytes and a few remainders: a lookup takes 0.7 microseconds where a library in Rust took 0.6, so there is no
-library (docs/decisions/0013-bloom-filters.md). The positions come from two halves of one 128-bit hash.
+library (docs/decisions/0033-bloom-filters.md). The positions come from two halves of one 128-bit hash.
 
 Source: Bloom, CACM 13 (1970); Kirsch and Mitzenmacher, "Less hashing, same performance", ESA 2006.
 """

@@ -5,7 +5,7 @@
 
 DynamoDB deletes expired items days late, and never in a stand-in: every read compares `expires_at` with the clock.
 Reads are eventually consistent unless the caller asks otherwise. Purging and counting scan the table: they are rare,
-and an index item for each entry would cost as much as the entry (docs/decisions/0012-purge-by-rule-and-scan.md).
+and an index item for each entry would cost as much as the entry (docs/decisions/0032-purge-by-rule-and-scan.md).
 """
 
 from __future__ import annotations

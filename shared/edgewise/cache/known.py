@@ -6,7 +6,7 @@ since, and the two uses live with that differently:
     identifiers  carry the second in which they were minted. One that is older than the filter and not in it was never
                  minted, or is gone; one that is newer is looked up. So staleness costs a read, never a wrong 404.
     cache keys   carry no time. A key that was stored since the filter was built is taken for absent: a hit lost, which
-                 costs a call. So this is off unless wanted (docs/decisions/0013-bloom-filters.md has the figures).
+                 costs a call. So this is off unless wanted (docs/decisions/0033-bloom-filters.md has the figures).
 
 Trouble with a filter means that there is none.
 """
