@@ -23,7 +23,7 @@ import numpy as np
 
 from edgewise.cache.semantic.features import NAMES, compare
 from edgewise.cache.semantic.hanzi import is_chinese
-from edgewise.cache.semantic.verifier import reading, vetoed
+from edgewise.cache.semantic.verifier import leads, reading, vetoed
 
 OUT = Path("shared/edgewise/cache/semantic/verifier.json")
 PAIRS = Path("bench/pairs")
@@ -121,20 +121,25 @@ def fow(folder: Path) -> list[Pair]:
     return [Pair(r["a"], r["b"], int(r["same_answer"]), r["category"], r["id"]) for r in rows]
 
 
-def banking(folder: Path, which: int, seed: int = 3, asked: int = 1500) -> list[Pair]:
-    """Questions of half of the intents with their two nearest among 2,100 others of that half."""
+def banking(folder: Path, which: int, seed: int = 3, asked: int = 2200) -> tuple[list[Pair], list[float]]:
+    """Questions of half of the intents with their two nearest among 1,500 others of that half, and their leads."""
     with (folder / "banking77_train.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if half(row["category"] + "x") == which]
     order = np.random.default_rng(seed).permutation(len(rows))
     texts = [row["text"] for row in rows]
     vectors = encode(texts, "first")
-    asks, bank = order[:asked], order[asked : asked + 2100]
-    near = np.argsort(-(vectors[asks] @ vectors[bank].T), axis=1)[:, :2]
-    return [
-        Pair(texts[a], texts[bank[n]], int(rows[a]["category"] == rows[bank[n]]["category"]), "bank", rows[a]["category"])
-        for a, several in zip(asks, near, strict=True)
-        for n in several
-    ]
+    asks, bank = order[:asked], order[asked : asked + 1500]
+    pairs, ahead = [], []
+    for a in asks:
+        cosines = vectors[bank] @ vectors[a]
+        near = np.argsort(-cosines)[:5]
+        found = leads([float(cosines[n]) for n in near], [str(n) for n in near])
+        for n, lead in list(zip(near, found, strict=True))[:2]:
+            b = bank[n]
+            same = rows[a]["category"] == rows[b]["category"]
+            pairs.append(Pair(texts[a], texts[b], int(same), "bank", rows[a]["category"]))
+            ahead.append(lead)
+    return pairs, ahead
 
 
 _VECTORS: dict[tuple[str, str], Any] = {}
@@ -154,7 +159,7 @@ def encode(texts: list[str], which: str) -> Any:
 
 
 def table(pairs: list[Pair]) -> tuple[Any, Any]:
-    """(features, whether a veto fires) of every pair. """
+    """(features, whether a veto fires) of every pair."""
     texts = sorted({text for pair in pairs for text in pair[:2]})
     vectors = {}
     for text in texts:
@@ -254,9 +259,9 @@ def main() -> None:
     rows, _ = table(pairs)
     same = np.array([pair.same for pair in pairs])
     model = forest(np.repeat(rows, weights, 0), np.repeat(same, weights))
-    intents = banking(asked.data, 0)
+    intents, ahead = banking(asked.data, 0)
     topic_rows, _ = table(intents)
-    topic, bias = linear(topic_rows, np.array([pair.same for pair in intents]))
+    weights_of, bias = linear(np.column_stack([topic_rows, ahead]), np.array([pair.same for pair in intents]))
     content = {
         "made_by": "bench/fit_verifier.py",
         "fitted_to": {
@@ -265,7 +270,7 @@ def main() -> None:
             "pairs": len(pairs),
         },
         "features": list(NAMES),
-        "topic": {"weights": topic, "bias": bias},
+        "topic": {"weights": weights_of[:-1], "lead": weights_of[-1], "bias": bias},
         "forest": flat(model),
     }
     OUT.write_text(json.dumps(content, separators=(",", ":")) + "\n", "utf-8")

@@ -17,9 +17,10 @@ import numpy as np
 
 from bench.vcache import Seen, explore_probability
 from edgewise.cache.semantic.bound import CUTS, Evidence, Licence, Rule, licence
+from edgewise.cache.semantic.features import NAMES, compare
 from edgewise.cache.semantic.meaning import scores_of
-from edgewise.cache.semantic.shadow import FIRST
-from edgewise.cache.semantic.verifier import Finding, Verifier, both
+from edgewise.cache.semantic.shadow import FIRST, trusted
+from edgewise.cache.semantic.verifier import Finding, Verifier, both, leads, reading, vetoed
 from edgewise.query.classify import read_turn
 
 STEADY = 0.12
@@ -149,18 +150,28 @@ def run_vcache(stream: Stream, delta: float, seed: int = 0) -> Outcome:
 
 
 class Findings:
-    """The verifier's findings by pair, remembered between runs."""
+    """The verifier's features by pair, remembered between runs."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._known: dict[tuple[str, str], Finding] = {}
+        self._known: dict[tuple[str, str], tuple[list[float], str, bool, float]] = {}
 
-    def of(self, text: str, others: list[tuple[str, float]]) -> list[Finding]:
-        missing = [pair for pair in others if (text, pair[0]) not in self._known]
-        if missing:
-            for (other, _), finding in zip(missing, self._verifier.judge_all(text, missing), strict=True):
-                self._known[text, other] = finding
-        return [self._known[text, other] for other, _ in others]
+    def of(self, text: str, others: list[tuple[str, float, str]]) -> list[Finding]:
+        """As `Verifier.judge_all`."""
+        known = []
+        for other, cos, _ in others:
+            found = self._known.get((text, other))
+            if found is None:
+                features = compare(reading(text), reading(other), cos)
+                row = [features[name] for name in NAMES]
+                found = (row, vetoed(features), features["repeat"] > 0, 0.0)
+                self._known[text, other] = found
+            known.append(found)
+        same, topic = self._verifier.rate([found[0] for found in known], leads([c for _, c, _ in others], [k for _, _, k in others]))
+        return [
+            Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", repeat)
+            for (_, veto, repeat, _), s, t in zip(known, same, topic, strict=True)
+        ]
 
 
 def run_edgewise(
@@ -173,6 +184,7 @@ def run_edgewise(
     steady: float = STEADY,
     seconds: float = 60.0,
     half_life_s: float = 30 * DAY_S,
+    judged: bool = True,
 ) -> Outcome:
     """Edgewise at `bound`: what `edgewise.cache.semantic.meaning` does, without the storage.
 
@@ -194,7 +206,7 @@ def run_edgewise(
         near = [each for each in near if stream.near[at, each] >= LEAST_COSINE]
         served = False
         if near:
-            found = findings.of(text, [(stream.texts[each], float(stream.near[at, each])) for each in near])
+            found = findings.of(text, [(stream.texts[each], float(stream.near[at, each]), str(owner[each])) for each in near])
             best, finding = max(
                 zip(near, found, strict=True), key=lambda pair: (both(pair[1]), stream.near[at, pair[0]])
             )
@@ -202,11 +214,11 @@ def run_edgewise(
             right = stream.classes[entry] == name
             if known is None:
                 evidence.fade(now, half_life_s)
-                known = licence(evidence, rule, prior=evidence.total() >= FIRST / 2)
+                known = licence(evidence, rule, prior=trusted(evidence, judged))
             if not finding.veto and (finding.repeat or known.allows(scores)):
                 done.serve(at, right)
                 served = True
-            if any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()) and chance.random() < (
+            if judged and any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()) and chance.random() < (
                 1.0 if evidence.total() < FIRST else steady
             ):
                 done.judged += 1

@@ -39,8 +39,9 @@ _GIVEN = _any(
 )  # fmt: skip
 _ZH_GIVEN = re.compile(r"翻译|改写|润色|总结|概括|以下|下面|上面|这段|这篇|这句话")
 _LIVE = _any(
-    "right now", "at the moment", "currently", "latest", "live", "today's", "tonight", "this (?:morning|afternoon|evening)",
-    "breaking", "news", "stock price", "share price", "exchange rate", "weather", "forecast", "score", "trending",
+    "right now", "at the moment", "currently", "latest", r"live (?:score|scores|price|prices|data|updates?|stream)", "today's", "tonight", "this (?:morning|afternoon|evening)",
+    "breaking", "news", "stock price", "share price", r"(?:what(?:'s| is| are)|current) (?:the )?(?:[\w/]+ ){0,3}exchange rates?", "weather", "forecast",
+    r"(?:the|current|final) score", "trending",
     "how (?:is|are) .{0,30} doing", "what time is it", "what day is (?:it|today)", "what's the date", "up to date",
     "most recent", "just (?:happened|announced|released)", "so far", "as of now",
 )  # fmt: skip
@@ -100,18 +101,13 @@ _BARE_THE = re.compile(
 )
 _OWN_ANTECEDENT = re.compile(r"(?<![\w'])(?:an?|any|some) [a-z].*[,;]|(?<![\w'])(?:an?|any|some) [a-z-]+ .*(?:and|if|but|or) ")
 _UNIQUE = frozenset(
-    "uk us usa eu nhs internet web moon sun earth world sky sea ocean government police law weather app website site "
-    "weekend morning afternoon evening night future past phone news company business bank queen king president public "
-    "country city environment economy military army universe government post library gym pool office hotel shop store "
-    "surgery clinic hall museum theatre cinema restaurant cafe school hospital reception sale airport stadium".split()
+    ["uk", "us", "usa", "eu", "nhs", "internet", "web", "moon", "sun", "earth", "world", "sky", "sea", "ocean", "government", "police", "law", "weather", "app", "website", "site", "weekend", "morning", "afternoon", "evening", "night", "future", "past", "phone", "news", "company", "business", "bank", "queen", "king", "president", "public", "country", "city", "environment", "economy", "military", "army", "universe", "government", "post", "library", "gym", "pool", "office", "hotel", "shop", "store", "surgery", "clinic", "hall", "museum", "theatre", "cinema", "restaurant", "cafe", "school", "hospital", "reception", "sale", "airport", "stadium"]
 )
 _ZH_LEANING = re.compile(r"[它他她]|这个|那个|这样|那样|这些|那些|上面|刚才|之前说|第[一二三四五]个|那|还有|另外一个|其他|还是|继续|然后|一共|总共")
 _ZH_LEADING = re.compile(r"^(?:好的|好|嗯|对|是的|不是|不|可以|行|那|那么|然后|还有|所以|但是|而且|谢谢)")
 _CONTENT = re.compile(r"[a-z][a-z'-]{2,}")
 _THIN = frozenset(
-    "how what when where which who why can could will would should may might must does did are was were have has had you "
-    "your the and for with from that this not any some get got much many long far there here about into out off just "
-    "does don't i'm i'd is it my me our we be do in on at to of a an or if please would like need want know tell".split()
+    ["how", "what", "when", "where", "which", "who", "why", "can", "could", "will", "would", "should", "may", "might", "must", "does", "did", "are", "was", "were", "have", "has", "had", "you", "your", "the", "and", "for", "with", "from", "that", "this", "not", "any", "some", "get", "got", "much", "many", "long", "far", "there", "here", "about", "into", "out", "off", "just", "does", "don't", "i'm", "i'd", "is", "it", "my", "me", "our", "we", "be", "do", "in", "on", "at", "to", "of", "a", "an", "or", "if", "please", "would", "like", "need", "want", "know", "tell"]
 )
 
 

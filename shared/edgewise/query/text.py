@@ -27,8 +27,7 @@ _LITERAL = re.compile(r"[`\"“”{}<>=\\|]|\n\s*\n|https?://|\w\(\w*\)")
 _HAN = re.compile(r"[一-鿿]")
 _LETTER = re.compile(r"[^\W\d_]")
 _COMMON = frozenset(
-    "a an the is are was do does did can could will would should may have has how what when where which who why i you my "
-    "your we our it to of in on for with from at by and or not no if there be get any need me this that as about".split()
+    ["a", "an", "the", "is", "are", "was", "do", "does", "did", "can", "could", "will", "would", "should", "may", "have", "has", "how", "what", "when", "where", "which", "who", "why", "i", "you", "my", "your", "we", "our", "it", "to", "of", "in", "on", "for", "with", "from", "at", "by", "and", "or", "not", "no", "if", "there", "be", "get", "any", "need", "me", "this", "that", "as", "about"]
 )
 
 

@@ -27,19 +27,22 @@ betting; Ville 1939. It knows nothing of text, vectors or storage.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 CUTS: dict[str, tuple[float, ...]] = {
     "same": (0.92, 0.88, 0.84, 0.8, 0.76, 0.73, 0.7, 0.67, 0.64, 0.6, 0.55, 0.5, 0.42, 0.34),
-    "topic": (0.999, 0.998, 0.997, 0.995, 0.992, 0.988, 0.984, 0.978, 0.97, 0.96, 0.945, 0.925, 0.9, 0.86),
-    "both": (0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.93, 0.91, 0.885, 0.86, 0.82, 0.77, 0.7, 0.6),
+    "topic": (0.993, 0.99, 0.985, 0.98, 0.975, 0.97, 0.96, 0.95, 0.935, 0.92, 0.9, 0.87, 0.83, 0.78, 0.7),
 }
 """The grid of each ranking, strictest first. Fixed: changing it forgets all evidence."""
-START: dict[str, int] = {"same": 5, "topic": 4, "both": 4}
+START: dict[str, int] = {"same": 5, "topic": 6}
 """Where each ranking's sequence begins: a cut that much traffic passes, so that its labels come soon."""
-PRIOR: tuple[tuple[float, float], ...] = ((0.01, 0.8), (0.02, 0.7), (0.05, 0.64), (0.1, 0.55))
-"""(bound, cut of `same`) that the shipped verifier keeps on pairs that it had not seen."""
+PRIOR: dict[str, tuple[tuple[float, float], ...]] = {
+    "same": ((0.01, 0.8), (0.02, 0.7), (0.05, 0.64), (0.1, 0.55)),
+    "topic": ((0.01, 0.99), (0.02, 0.98), (0.05, 0.95), (0.1, 0.87)),
+}
+"""(bound, cut) that the shipped verifier keeps on pairs that it had not seen. The cuts of `topic` keep it on questions
+whose classes are intents too, where those of `same` do not: so where labels can be had, `same` waits for them."""
 STAKES = (0.3, 0.6, 0.95)
 CREDIT = 5.0
 """How much more than its licence the prior brings: two wrong answers in a row do not yet revoke it."""
@@ -138,11 +141,11 @@ def log_wealth(right: float, wrong: float, share: float) -> float:
     return top + math.log(sum(math.exp(value - top) for value in logs) / len(logs))
 
 
-def prior_cut(bound: float) -> float:
-    """The shipped cut of `same` for a bound, between the table's rows by the logarithm of the bound."""
-    rows = PRIOR
+def prior_cut(name: str, bound: float) -> float:
+    """The shipped cut of a ranking for a bound, between the table's rows by the logarithm of the bound."""
+    rows = PRIOR[name]
     if bound <= rows[0][0]:
-        return min(0.95, rows[0][1] + 0.05 * math.log2(rows[0][0] / max(bound, 1e-4)))
+        return min(0.995, rows[0][1] + 0.005 * math.log2(rows[0][0] / max(bound, 1e-4)))
     for (low, tight), (high, loose) in zip(rows, rows[1:], strict=False):
         if bound <= high:
             way = math.log(bound / low) / math.log(high / low)
@@ -150,14 +153,15 @@ def prior_cut(bound: float) -> float:
     return rows[-1][1]
 
 
-def licence(mine: Evidence, rule: Rule, everywhere: Evidence | None = None, *, prior: bool = True) -> Licence:
+def licence(
+    mine: Evidence, rule: Rule, everywhere: Evidence | None = None, *, prior: Sequence[str] = ("same", "topic")
+) -> Licence:
     """What may be served on this evidence.
 
     everywhere  the evidence of all namespaces, of which half the (logarithmic) weight counts here too
-    prior       False: nothing but evidence counts
+    prior       the rankings whose shipped cuts count
     """
     share = rule.reported
-    cut_at = prior_cut(rule.bound)
     cuts: dict[str, float] = {}
     by_prior = False
     for name, grid in CUTS.items():
@@ -167,7 +171,7 @@ def licence(mine: Evidence, rule: Rule, everywhere: Evidence | None = None, *, p
         needs = [need] * len(grid)
         for i in range(start):
             needs[i] = need + math.log(start)
-        trusted = [prior and name == "same" and cut >= cut_at - 1e-9 for cut in grid]
+        trusted = [name in prior and cut >= prior_cut(name, rule.bound) - 1e-9 for cut in grid]
         passed = [
             value + (wanted + math.log(CREDIT) if trust else 0.0) >= wanted
             for value, wanted, trust in zip(worth, needs, trusted, strict=True)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SHARED = "shared:"
 """How the tenant of a namespace that tenants share begins."""
 
+LEAST_SAME = 0.25
+
 
 class Embedder(Protocol):
     """`id` names the vector space: vectors of two ids are never compared."""
@@ -88,8 +90,8 @@ class Candidate:
 
 
 def scores_of(finding: Finding) -> dict[str, float]:
-    """The finding as each ranking of the bound sees it."""
-    return {"same": finding.same, "topic": finding.topic, "both": both(finding)}
+    """The finding as each ranking of the bound sees it; one intent in quite different words is not enough."""
+    return {"same": finding.same, "topic": finding.topic if finding.same >= LEAST_SAME else 0.0}
 
 
 class SemanticMeaning:
@@ -145,7 +147,7 @@ class SemanticMeaning:
     def best(self, text: str, near: list[tuple[str, Neighbour]]) -> Candidate:
         """The neighbour that the verifier likes best; the nearest when it likes none."""
         verifier = self._verifier = self._verifier or Verifier.shipped()
-        findings = verifier.judge_all(text, [(each.row.text, each.similarity) for _, each in near])
+        findings = verifier.judge_all(text, [(each.row.text, each.similarity, each.row.key) for _, each in near])
         found = [Candidate(*pair, finding) for pair, finding in zip(near, findings, strict=True)]
         return max(found, key=lambda each: (both(each.finding), each.near.similarity))
 

@@ -69,6 +69,14 @@ class LocalEvidence:
         return evidence
 
 
+def trusted(evidence: Evidence, judged: bool) -> tuple[str, ...]:
+    """The rankings whose shipped cuts may be used: without a judge all, with one none before the first labels and
+    then only the one that holds for any kind of question."""
+    if not judged:
+        return ("same", "topic")
+    return ("topic",) if evidence.total() >= FIRST / 2 else ()
+
+
 @dataclass(slots=True)
 class _Known:
     evidence: Evidence
@@ -94,8 +102,7 @@ class Licences:
         if found is None:
             judge = self._judge
             rule = Rule(bound, false_alarm=judge.false_alarm if judge else 0.0, missed=judge.missed if judge else 0.0)
-            waiting = judge is not None and known.evidence.total() < FIRST / 2 and known.everywhere.total() < FIRST
-            found = licence(known.evidence, rule, known.everywhere, prior=not waiting)
+            found = licence(known.evidence, rule, known.everywhere, prior=trusted(known.evidence, judge is not None))
             known.licences[bound] = found
         return found
 

@@ -33,6 +33,9 @@ MIN_COVER = 0.15
 """A shared vocabulary below this, with no word in common, is a collision of vectors and never a paraphrase."""
 
 
+LONE_LEAD = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the verifier found of a pair.
@@ -64,6 +67,7 @@ class Verifier:
         self.roots = np.asarray(forest["roots"], np.int32)
         self.depth = int(forest["depth"])
         self.topic_weights = np.asarray(content["topic"]["weights"], np.float64)
+        self.lead_weight = float(content["topic"]["lead"])
         self.topic_bias = float(content["topic"]["bias"])
 
     @classmethod
@@ -72,21 +76,21 @@ class Verifier:
 
     def judge(self, asked: str, kept: str, cos: float) -> Finding:
         """`cos` is the cosine of the two sentence vectors, in [-1, 1]."""
-        return self.judge_all(asked, [(kept, cos)])[0]
+        return self.judge_all(asked, [(kept, cos, "")])[0]
 
-    def judge_all(self, asked: str, kept: list[tuple[str, float]]) -> list[Finding]:
-        """A finding for each (text, cosine), the forest run once for all."""
+    def judge_all(self, asked: str, kept: list[tuple[str, float, str]]) -> list[Finding]:
+        """A finding for each (text, cosine, entry's key), the forest run once for all."""
         mine = reading(asked)
-        found = [compare(mine, reading(text), cos) for text, cos in kept]
+        found = [compare(mine, reading(text), cos) for text, cos, _ in kept]
         vetoes = [vetoed(each) for each in found]
-        same, topic = self.rate([[each[name] for name in NAMES] for each in found])
+        same, topic = self.rate([[each[name] for name in NAMES] for each in found], leads([cos for _, cos, _ in kept], [k for _, _, k in kept]))
         return [
             Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", each["repeat"] > 0)
             for each, veto, s, t in zip(found, vetoes, same, topic, strict=True)
         ]
 
-    def rate(self, rows: Any) -> tuple[Array, Array]:
-        """(P(same answer), P(same intent)) of each row of features."""
+    def rate(self, rows: Any, lead: Any) -> tuple[Array, Array]:
+        """(P(same answer), P(same intent)) of each row of features; `lead` as `leads` gives it."""
         import numpy as np
 
         table = np.asarray(rows, np.float32)
@@ -98,8 +102,21 @@ class Verifier:
             go_right = table[each, np.maximum(feature, 0)] > self.cut[at]
             at = np.where(inner, np.where(go_right, self.right[at], at + 1), at)
         same = self.cut[at].mean(axis=1)
-        topic = 1 / (1 + np.exp(-(table @ self.topic_weights + self.topic_bias)))
-        return same, topic
+        odds = table @ self.topic_weights + self.lead_weight * np.asarray(lead) + self.topic_bias
+        return same, 1 / (1 + np.exp(-odds))
+
+
+def leads(similarities: list[float], keys: list[str]) -> list[float]:
+    """How much nearer each candidate is than those of other entries are on average; without any, `LONE_LEAD`.
+
+    A neighbour that stands out is more often the same intent than one of many that are equally near; two wordings of
+    one entry do not stand in each other's way.
+    """
+    found = []
+    for similarity, key in zip(similarities, keys, strict=True):
+        others = [each for each, other in zip(similarities, keys, strict=True) if other != key]
+        found.append(similarity - sum(others) / len(others) if others else LONE_LEAD)
+    return found
 
 
 def vetoed(found: dict[str, float]) -> str:
@@ -118,7 +135,7 @@ def reading(text: str) -> Reading:
 
 
 def both(finding: Finding) -> float:
-    """The two probabilities as one: the mean of their log-odds."""
+    """The two probabilities as one, for choosing between candidates: the mean of their log-odds."""
     odds = (log_odds(finding.same) + log_odds(finding.topic)) / 2
     return 1 / (1 + math.exp(-odds))
 

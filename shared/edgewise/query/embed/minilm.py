@@ -69,9 +69,9 @@ class _Network:
         head = "inner.embeddings."
         self.words = weights[head + "word_embeddings.weight_q"]
         self.word_scale = weights[head + "word_embeddings.weight_scale"]
-        self.places = _wide(weights, head + "position_embeddings.weight") + weights[
-            head + "token_type_embeddings.weight"
-        ][0]
+        self.places = (
+            _wide(weights, head + "position_embeddings.weight") + weights[head + "token_type_embeddings.weight"][0]
+        )
         self.first = (weights[head + "LayerNorm.weight"], weights[head + "LayerNorm.bias"])
         # The exporter numbers its matrices in the order of use: query, key, value, out, widen, narrow per layer.
         order = sorted((n[:-2] for n in weights if n.startswith("val_") and n.endswith("_q")), key=lambda n: int(n[4:]))

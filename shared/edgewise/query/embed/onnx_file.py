@@ -31,9 +31,9 @@ def arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
                 name, dims, kind, raw = _tensor(content, at, until)
                 if kind in _DTYPES and raw is not None:
                     dtype = np.dtype(_DTYPES[kind])
-                    found[name] = np.frombuffer(
-                        content, dtype, (raw[1] - raw[0]) // dtype.itemsize, raw[0]
-                    ).reshape(dims)
+                    found[name] = np.frombuffer(content, dtype, (raw[1] - raw[0]) // dtype.itemsize, raw[0]).reshape(
+                        dims
+                    )
     return found
 
 
