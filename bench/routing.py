@@ -60,6 +60,11 @@ def many(table: Path, questions: Path, name: str) -> dict[str, Any]:
     found = outcomes(table, questions, name)
     if found.unpriced:
         print(f"{name}: left out, price or hidden tokens unknown: {', '.join(found.unpriced)}", file=sys.stderr)
+    if len(found.models) < 2:
+        print(
+            f"{name}: fewer than two models of known price answered every question: nothing to route", file=sys.stderr
+        )
+        return {}
     rows = outcome_bench.over_splits(found)
     rows["permuted labels (control)"] = outcome_bench.control(found)
     return rows
@@ -73,6 +78,8 @@ COLUMNS = (
 
 
 def print_set(name: str, rows: dict[str, Any]) -> None:
+    if not rows:
+        return
     used = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in rows.values())]
     wide = max(len(label) for label in rows) + 2
     print(f"\n{name}\n{'':{wide}}" + "".join(f"{title:>11}" for _, title, _ in used) + "   interval")

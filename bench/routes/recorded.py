@@ -112,7 +112,7 @@ def outcomes(table: Path, questions: Path, name: str) -> Outcomes:
         at = place.get((task, qid)), column[model]
         if at[0] is None or right is None:
             continue
-        correct[at], tokens[at], strict[at], answers[at] = float(right), float(out or 0), float(bool(json_ok)), answer
+        correct[at], tokens[at], strict[at], answers[at] = float(right), _number(out), float(bool(json_ok)), answer
     prompt = np.array([float(row.get("prompt_tokens") or len(row["question"]) / 4) for row in asked])
     cost = np.full(shape, np.nan)
     for model, number in column.items():
@@ -134,6 +134,10 @@ def outcomes(table: Path, questions: Path, name: str) -> Outcomes:
         strict=strict[rows][:, keep],
         unpriced=[m for m, w, k in zip(models, whole, keep, strict=True) if w and not k],
     )
+
+
+def _number(value: Any) -> float:
+    return float(value) if value is not None and math.isfinite(float(value)) else 0.0
 
 
 HAND_PRICES = {
@@ -162,11 +166,12 @@ HIDDEN_REASONING = re.compile(r"^(o1|o3|o4)|thinking|reasoner|deepseek-r1")
 def _rates(model: str) -> tuple[float, float] | None:
     if HIDDEN_REASONING.search(model.lower()):
         return None
-    plain = model.lower().split("@")[0].replace("meta-", "")
+    plain = model.lower().split("@")[0].split("/")[-1].replace("meta-", "")
+    plain = re.sub(r"[-_](fc|prompt)$", "", plain)
     for prefix, rates in sorted(HAND_PRICES.items(), key=lambda item: -len(item[0])):
         if prefix in plain and "exp" not in plain:
             return rates
-    million = _usd(plain.removesuffix("-fc"), 1e5, 0.0), _usd(plain.removesuffix("-fc"), 0.0, 1e5)
+    million = _usd(plain, 1e5, 0.0), _usd(plain, 0.0, 1e5)
     return None if million[0] is None or million[1] is None else (million[0] * 10, million[1] * 10)
 
 

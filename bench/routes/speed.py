@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def measure() -> dict[str, Any]:
 def measure_here() -> dict[str, Any]:
     """Milliseconds of CPU a decision (resolve and choose), megabytes added, share of routes that a dress leaves."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    room = Room(Catalog.load(["openai", "anthropic", "bedrock"], region="us-east-1"), SystemClock())
+    room = hosted()
     asyncio.run(_decide(room, TEXTS[0]))
     gc.collect()
     times = asyncio.run(_timed(room))
     times.sort()
-    same = asyncio.run(_dressed(room))
+    same = asyncio.run(dressed(room, TEXTS))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "p50_ms": round(times[len(times) // 2] * 1000, 3),
@@ -62,6 +63,11 @@ def measure_here() -> dict[str, Any]:
         "added_mb": round((after - before) / 1024, 1),
         "same_route_share": round(same, 4),
     }
+
+
+def hosted() -> Room:
+    """A room with the whole catalogue of the hosted providers."""
+    return Room(Catalog.load(["openai", "anthropic", "bedrock"], region="us-east-1"), SystemClock())
 
 
 async def _timed(room: Room) -> list[float]:
@@ -73,9 +79,10 @@ async def _timed(room: Room) -> list[float]:
     return times
 
 
-async def _dressed(room: Room) -> float:
+async def dressed(room: Room, texts: Sequence[str]) -> float:
+    """Share of questions whose route no dress changes."""
     kept = asked = 0
-    for text in TEXTS:
+    for text in texts:
         plain = await _decide(room, text)
         for dress in DRESSES:
             asked += 1
