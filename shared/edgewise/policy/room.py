@@ -40,7 +40,8 @@ ROOT = Principal(tenant="root", key_id="root", name="root", is_root=True)
 ANYONE = Principal(tenant="root", key_id="open", name="anyone on this machine", is_root=True)
 
 NO_KEY = "No API key was given. Send it as 'Authorization: Bearer ew_…'."
-BAD_KEY = "The API key is not valid."
+# In OpenAI's own words: LiteLLM's client tells a wrong key from a bad request by them.
+BAD_KEY = "Incorrect API key provided."
 
 MOST_REMEMBERED = 10_000
 

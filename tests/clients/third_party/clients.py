@@ -33,7 +33,7 @@ CLIENTS: tuple[Client, ...] = (
     Client("llm", ("llm>=0.36,<1",), "with_llm.py"),
     Client("instructor", ("instructor>=1.17,<2",), "with_instructor.py"),
     Client("pydantic-ai", ("pydantic-ai-slim[openai]>=1,<3",), "with_pydantic_ai.py"),
-    Client("litellm", ("litellm>=1.80,<2",), "with_litellm.py"),
+    Client("litellm", ("litellm>=1.80,<2", "mcp>=1,<3"), "with_litellm.py"),
     Client("openai-agents", ("openai-agents>=0.6,<1",), "with_openai_agents.py"),
     Client("ai-sdk", ("ai@^7.0.0", "@ai-sdk/openai-compatible@^3.0.0", "zod@^4.0.0"), "ai_sdk.mjs", node=True),
 )
