@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
+from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.chat import Answer, ChatRequest
-from edgewise.clock import FakeClock
+from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import UpstreamUnavailable
 from edgewise.jobs.ports import Ask
-from edgewise.words import Attempt
+from edgewise.words import Attempt, Model, Price
 from tests import fakes
 from tests.jobs.rig import CHAT, chat_line
 from tests.jobs.stack import impersonate
@@ -91,3 +95,23 @@ async def test_a_response_line_is_answered_as_the_route_answers(clock: FakeClock
     assert ran.body["object"] == "response"
     assert ran.body["output"][0]["content"][0]["text"] == "about cats"
     assert ran.body["status"] == "completed"
+
+
+async def test_an_embeddings_line_is_held_called_settled_and_recorded(clock: FakeClock) -> None:
+    async def embed(body: Mapping[str, Any], model_id: str, deadline: Deadline) -> dict[str, Any]:
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        return {"data": [{"embedding": [0.5, 1.0]}], "model": model_id, "usage": usage}
+
+    model = Model("fake", "e", price=Price(Decimal(2), Decimal(0)))
+    policy, record = fakes.FakePolicy(), fakes.FakeRecord()
+    rooms = fakes.rooms(clock=clock, policy=policy, record=record)
+    line = EmbedLine(lambda: rooms, lambda name: (model, embed) if name == "e" else None)
+    run = Lines(lambda: rooms, impersonate, {"/v1/embeddings": line})
+    good = Ask("acme", "k", "/v1/embeddings", {"model": "e", "input": "a cat"}, "req_1", 5.0)
+    ran = await run(good)
+    assert (ran.status, ran.cost_usd) == (200, Decimal("0.000006"))
+    assert ran.body["data"][0]["embedding"] == [0.5, 1.0]
+    assert [note.request_id for note in record.notes] == ["req_1"]
+    assert len(policy.settled) == policy.closed == 1
+    assert (await run(replace(good, body={"model": "nope", "input": "x"}))).status == 404
+    assert (await run(replace(good, body={"model": "e", "input": {}}))).status == 400

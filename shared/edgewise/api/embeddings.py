@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -20,14 +21,16 @@ from starlette.routing import Route
 
 from edgewise.api import fields
 from edgewise.api.checks import Check, Flaw, integer, items, nullable, text, word
-from edgewise.api.door import ROUTE, Knock, knock, request_id_of
+from edgewise.api.door import Knock, knock, request_id_of
 from edgewise.api.edge import Edge
 from edgewise.api.headers import usd
 from edgewise.api.reply import reply
 from edgewise.chat import ChatRequest, Usage
-from edgewise.clock import Deadline
+from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, UpstreamError
-from edgewise.words import Attempt, Choice, Model, Note, Plan, Step
+from edgewise.flow import Rooms
+from edgewise.jobs.ports import Ask, Ran
+from edgewise.words import Attempt, Choice, Credentials, Model, Note, Plan, Principal, Step, Usd
 
 Embed = Callable[[Mapping[str, Any], str, Deadline], Awaitable[dict[str, Any]]]
 """OpenAI's embeddings of one model: the request's body and the model's id to the answer's JSON. Raises
@@ -74,88 +77,127 @@ class _Embeddings:
         shown = knock(scope)
         try:
             body = await edge.read(scope, request.receive)
-            fields.check(body, FIELDS, ("model", "input"))
-            found = self._find(body["model"])
-            if found is None:
-                raise ModelNotFound(f"No embedding model {body['model'][:200]!r} is available here.", param="model")
+            found = found_for(body, self._find)
         except EdgewiseError as error:
             raise await edge.turned_away(scope, shown, error) from error
         return await self._run(request, shown, body, *found)
 
     async def _run(self, request: Request, shown: Knock, body: dict[str, Any], model: Model, embed: Embed) -> Response:
         edge, rooms = self._edge, self._edge.rooms
-        started = rooms.clock.tick()
+        wish = Wish(shown.credentials, body, request_id_of(request), edge.deadline(request.scope, shown, stream=False))
         principal = await rooms.policy.identify(shown.credentials)
-        plan = await rooms.policy.plan(principal, ChatRequest({**body, "messages": []}), shown.credentials)
-        attempts: list[Attempt] = []
-        error: EdgewiseError | None = None
-        try:
-            hold = await rooms.policy.reserve(plan, _choice(model, body["input"]))
-            try:
-                deadline = edge.deadline(request.scope, shown, stream=False)
-                answer = await self._call(model, embed, body, deadline, attempts)
-            finally:
-                await rooms.policy.settle(hold, attempts)
-        except EdgewiseError as caught:
-            error = caught
-            raise
-        finally:
-            await rooms.policy.close(plan)
-            elapsed_ms = (rooms.clock.tick() - started) * 1000
-            rooms.record.note(self._note(request, plan, body, attempts, error, elapsed_ms))
-        cost = attempts[-1].cost_usd
+        done = await embedded(rooms, principal, wish, model, embed)
         headers = {
-            **plan.headers,
-            "openai-processing-ms": str(round(elapsed_ms)),
+            **done.plan.headers,
+            "openai-processing-ms": str(round(done.elapsed_ms)),
             "x-edgewise-model": model.name,
             "x-edgewise-provider": model.provider,
-            "x-edgewise-cost-usd": "unknown" if cost is None else usd(cost),
+            "x-edgewise-cost-usd": "unknown" if done.cost_usd is None else usd(done.cost_usd),
         }
-        return reply(in_shape(answer, body, model), headers=headers)
+        return reply(done.answer, headers=headers)
 
-    async def _call(
-        self, model: Model, embed: Embed, body: dict[str, Any], deadline: Deadline, attempts: list[Attempt]
-    ) -> dict[str, Any]:
-        clock = self._edge.rooms.clock
-        began = clock.tick()
+
+class EmbedLine:
+    """Runs one embeddings request that came without a connection: a line of a batch."""
+
+    def __init__(self, rooms: Callable[[], Rooms], find: Find) -> None:
+        self._rooms = rooms
+        self._find = find
+
+    async def __call__(self, ask: Ask, caller: Principal) -> Ran:
+        body = dict(ask.body)
+        found = found_for(body, self._find)
+        rooms = self._rooms()
+        deadline = Deadline.after(rooms.clock, ask.timeout_s)
+        wish = Wish(Credentials(None, ask.url), body, ask.request_id, deadline)
+        done = await embedded(rooms, caller, wish, *found)
+        return Ran(200, done.answer, done.cost_usd)
+
+
+def found_for(body: dict[str, Any], find: Find) -> tuple[Model, Embed]:
+    """What embeds for a request, which is held to its description. Raises InvalidRequest, ModelNotFound."""
+    fields.check(body, FIELDS, ("model", "input"))
+    found = find(body["model"])
+    if found is None:
+        raise ModelNotFound(f"No embedding model {body['model'][:200]!r} is available here.", param="model")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A checked embeddings request and what came with it."""
+
+    credentials: Credentials
+    body: dict[str, Any]
+    request_id: str
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The answer in the client's shape, and what the headers tell of it."""
+
+    answer: dict[str, Any]
+    plan: Plan
+    cost_usd: Usd | None
+    elapsed_ms: float
+
+
+async def embedded(rooms: Rooms, caller: Principal, wish: Wish, model: Model, embed: Embed) -> Embedded:
+    """May we, hold, call, settle, record. Raises `EdgewiseError`; either way one note is recorded."""
+    started = rooms.clock.tick()
+    plan = await rooms.policy.plan(caller, ChatRequest({**wish.body, "messages": []}), wish.credentials)
+    attempts: list[Attempt] = []
+    error: EdgewiseError | None = None
+    try:
+        hold = await rooms.policy.reserve(plan, _choice(model, wish.body["input"]))
         try:
-            answer = await embed(body, model.id, deadline)
-        except UpstreamError as error:
-            attempts.append(
-                Attempt(model, status=error.status, error=error.code, latency_ms=(clock.tick() - began) * 1000)
-            )
-            raise
-        usage = Usage.of(answer.get("usage"))
-        cost = model.price.cost(usage) if usage is not None and model.price is not None else None
-        attempts.append(Attempt(model, usage=usage, cost_usd=cost, latency_ms=(clock.tick() - began) * 1000))
-        return answer
+            answer = await _call(rooms.clock, model, embed, wish, attempts)
+        finally:
+            await rooms.policy.settle(hold, attempts)
+    except EdgewiseError as caught:
+        error = caught
+        raise
+    finally:
+        await rooms.policy.close(plan)
+        elapsed_ms = (rooms.clock.tick() - started) * 1000
+        rooms.record.note(_note(rooms.clock, plan, wish, attempts, error, elapsed_ms))
+    return Embedded(in_shape(answer, wish.body, model), plan, attempts[-1].cost_usd, elapsed_ms)
 
-    def _note(
-        self,
-        request: Request,
-        plan: Plan,
-        body: dict[str, Any],
-        attempts: list[Attempt],
-        error: EdgewiseError | None,
-        elapsed_ms: float,
-    ) -> Note:
-        last = attempts[-1] if attempts else None
-        return Note(
-            request_id=request_id_of(request),
-            route=request.scope.get(ROUTE, ""),
-            at=self._edge.rooms.clock.now(),
-            tenant=plan.tenant,
-            key_id=plan.principal.key_id,
-            asked_model=body["model"],
-            model=last.model.name if last else "",
-            provider=last.model.provider if last else "",
-            status=error.status if error else 200,
-            error=(error.code or error.type) if error else None,
-            attempts=tuple(attempts),
-            usage=last.usage if last else None,
-            cost_usd=last.cost_usd if last else Decimal(0),
-            latency_ms=elapsed_ms,
-        )
+
+async def _call(clock: Clock, model: Model, embed: Embed, wish: Wish, attempts: list[Attempt]) -> dict[str, Any]:
+    began = clock.tick()
+    try:
+        answer = await embed(wish.body, model.id, wish.deadline)
+    except UpstreamError as error:
+        attempts.append(Attempt(model, status=error.status, error=error.code, latency_ms=(clock.tick() - began) * 1000))
+        raise
+    usage = Usage.of(answer.get("usage"))
+    cost = model.price.cost(usage) if usage is not None and model.price is not None else None
+    attempts.append(Attempt(model, usage=usage, cost_usd=cost, latency_ms=(clock.tick() - began) * 1000))
+    return answer
+
+
+def _note(
+    clock: Clock, plan: Plan, wish: Wish, attempts: list[Attempt], error: EdgewiseError | None, elapsed_ms: float
+) -> Note:
+    last = attempts[-1] if attempts else None
+    return Note(
+        request_id=wish.request_id,
+        route=wish.credentials.route,
+        at=clock.now(),
+        tenant=plan.tenant,
+        key_id=plan.principal.key_id,
+        asked_model=wish.body["model"],
+        model=last.model.name if last else "",
+        provider=last.model.provider if last else "",
+        status=error.status if error else 200,
+        error=(error.code or error.type) if error else None,
+        attempts=tuple(attempts),
+        usage=last.usage if last else None,
+        cost_usd=last.cost_usd if last else Decimal(0),
+        latency_ms=elapsed_ms,
+    )
 
 
 def _choice(model: Model, given: Any) -> Choice:

@@ -53,7 +53,7 @@ def around(house: House) -> FastAPI:
         beside,
         listing=lambda: house.models,
         clock=house.clock,
-        embedders=_embedders(house),
+        embedders=embedders(house),
         **_later(house),
     )
     application.state.background = house.background
@@ -87,7 +87,7 @@ def _later(house: House) -> dict[str, Any]:
     return {"kept": Kept(), "background": take_response, "background_chat": take_chat}
 
 
-def _embedders(house: House) -> Find:
+def embedders(house: House) -> Find:
     """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
 
     def find(name: str) -> tuple[Model, Embed] | None:

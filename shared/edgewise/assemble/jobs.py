@@ -13,8 +13,10 @@ from starlette.requests import Request
 from edgewise.api.background import Background
 from edgewise.api.background import Desk as BackgroundDesk
 from edgewise.api.door import credentials_of
+from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.api.making import Making
+from edgewise.assemble.edge import embedders
 from edgewise.assemble.house import House, build
 from edgewise.aws import Table
 from edgewise.clock import Deadline
@@ -133,7 +135,8 @@ class Signals:
 def worker_of(house: House) -> Worker:
     """What works through messages, in this process."""
     desk = desk_of(house)
-    lines = Lines(lambda: house.rooms, house.policy.impersonate)
+    embed = EmbedLine(lambda: house.rooms, embedders(house))
+    lines = Lines(lambda: house.rooms, house.policy.impersonate, {"/v1/embeddings": embed})
     share = Share(house.clock, house.settings.jobs_concurrency)
     making = Making(lines, house.clock)
     answers = AnswerWork(
