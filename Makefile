@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow check format build clients bench bench-jobs coldstart clean
+.PHONY: help run test slow check format build clients bench bench-jobs coldstart schemathesis fuzz clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -64,6 +64,18 @@ coldstart: $(VENV)/.dev
 # Other people's clients, each in an environment of its own that is made when it is first needed.
 clients: $(VENV)/.dev
 	$(BIN)/python -m tests.clients.third_party.run $(CLIENTS)
+
+# In an environment of its own: it brings a tree of libraries that nothing else needs.
+$(VENV)/.schemathesis: $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/schemathesis
+	$(VENV)/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.3,<5'
+	@touch $@
+
+schemathesis: $(VENV)/.dev $(VENV)/.schemathesis
+	$(BIN)/edgewise bench schemathesis
+
+fuzz: $(VENV)/.dev
+	$(BIN)/edgewise bench fuzz
 
 bench-jobs: $(VENV)/.dev
 	$(BIN)/edgewise bench jobs

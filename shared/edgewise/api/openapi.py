@@ -38,6 +38,33 @@ _MESSAGE = {
         "content": {"type": "string"},
     },
 }
+_BUDGET = {
+    "type": "object",
+    "required": ["per", "usd"],
+    "additionalProperties": False,
+    "properties": {
+        "per": {"enum": ["day", "month", "forever"]},
+        "usd": {"type": "integer", "minimum": 0, "maximum": 1000},
+    },
+}
+_TERMS = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "scopes": {"type": "array", "uniqueItems": True, "items": {"enum": ["*", "chat", "embeddings", "models"]}},
+        "models": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 128}},
+        "budgets": {"type": "array", "maxItems": 12, "items": _BUDGET},
+        "limits": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "requests_per_minute": {"type": "integer", "minimum": 1, "maximum": 1000000},
+                "tokens_per_minute": {"type": "integer", "minimum": 1, "maximum": 1000000},
+                "in_flight": {"type": "integer", "minimum": 1, "maximum": 1000000},
+            },
+        },
+    },
+}
 _BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {
         "description": "OpenAI's CreateChatCompletionRequest. Fields that it does not name are forwarded.",
@@ -54,7 +81,47 @@ _BODIES: dict[str, dict[str, Any]] = {
         "required": ["model", "input"],
         "properties": {"model": _MODEL, "input": {"type": "string", "minLength": 1}},
     },
+    "/v1/feedback": {
+        "description": "What somebody thinks of an answer: its x-request-id, and a score from -1 to 1.",
+        "required": ["request_id", "score"],
+        "additionalProperties": False,
+        "properties": {
+            "request_id": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$"},
+            "score": {"type": "number", "minimum": -1, "maximum": 1},
+            "reason": {"enum": ["wrong", "stale", "wrong_hit", "unsafe", "slow", "format", "other"]},
+            "comment": {"type": "string", "maxLength": 4000},
+        },
+    },
+    "/v1/admin/keys": {
+        "description": "A new key. `terms` are what it may do; without any it may do everything but administer.",
+        "additionalProperties": False,
+        "properties": {
+            "tenant": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+            "name": {"type": "string", "maxLength": 100},
+            "terms": _TERMS,
+        },
+    },
+    "/v1/admin/keys/{key_id}/rotate": {
+        "additionalProperties": False,
+        "properties": {"overlap_s": {"type": "number", "minimum": 0, "maximum": 2592000}},
+    },
+    "/v1/admin/tenants/{tenant}/budgets": {
+        "required": ["budgets"],
+        "additionalProperties": False,
+        "properties": {"budgets": {"type": "array", "maxItems": 12, "items": _BUDGET}},
+    },
+    "/v1/admin/bans": {
+        "required": ["whom"],
+        "additionalProperties": False,
+        "properties": {
+            "whom": {"type": "string", "pattern": "^(address|key):[A-Za-z0-9._:-]{1,64}$"},
+            "reason": {"type": "string", "maxLength": 200},
+            "for_s": {"type": "number", "exclusiveMinimum": 0, "maximum": 31622400},
+        },
+    },
 }
+_MADE = {("POST", "/v1/admin/keys"), ("POST", "/v1/admin/bans")}
+"""What answers 201."""
 _SUMMARIES = {
     "/v1/chat/completions": "An answer to a conversation, whole or as events",
     "/v1/responses": "A response, whole or as events",
@@ -95,7 +162,10 @@ def _operation(template: str, path: str, method: str, route: Route) -> dict[str,
     summary = _SUMMARIES.get(path) or _first_line(route.endpoint) or f"{method} {path}"
     operation: dict[str, Any] = {
         "summary": summary,
-        "responses": {"200": {"description": summary}, "default": _FAILURE},
+        "responses": {
+            "201" if (method, path) in _MADE else "200": {"description": summary},
+            "default": _FAILURE,
+        },
     }
     if path not in _OPEN and not path.startswith("/console/"):
         operation["security"] = [{"bearer": []}]
@@ -105,7 +175,7 @@ def _operation(template: str, path: str, method: str, route: Route) -> dict[str,
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in names
         ]
-    if path in _BODIES:
+    if path in _BODIES and method not in ("GET", "DELETE"):
         operation["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": {"type": "object", **_BODIES[path]}}},

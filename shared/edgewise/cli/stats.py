@@ -20,8 +20,7 @@ def main(argv: list[str]) -> int:
     """Run the verb."""
     app = typer.Typer(add_completion=False)
     app.command()(stats)
-    app(args=argv, prog_name="edgewise stats", standalone_mode=False)
-    return 0
+    return int(app(args=argv, prog_name="edgewise stats", standalone_mode=False) or 0)
 
 
 def stats(

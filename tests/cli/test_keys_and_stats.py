@@ -1,0 +1,83 @@
+"""`edgewise keys` and `edgewise stats` against a gateway on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from edgewise.cli.main import main
+from tests.policy.house import ROOT, PolicyHouse
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[PolicyHouse]:
+    """The app behind a plain HTTP server, and the environment that points at it."""
+    house = PolicyHouse()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+            path, _, query = self.path.partition("?")
+            key = (self.headers.get("authorization") or "").removeprefix("Bearer ")
+            got = asyncio.run(
+                house.client(key).ask(self.command, path, raw=raw, query=query.encode()),
+            )
+            self.send_response(got.status)
+            self.send_header("content-length", str(len(got.body)))
+            self.end_headers()
+            self.wfile.write(got.body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return None
+
+    for verb in ("GET", "POST", "DELETE"):
+        setattr(Handler, f"do_{verb}", Handler.answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("EDGEWISE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+    monkeypatch.setenv("EDGEWISE_KEY", ROOT)
+    monkeypatch.setenv("COLUMNS", "200")
+    yield house
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def run(*words: str) -> int:
+    try:
+        return main(list(words))
+    except SystemExit as done:
+        return int(done.code or 0)
+
+
+def test_a_key_is_made_listed_rotated_and_revoked(house: PolicyHouse, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("keys", "create", "ci", "--tenant", "acme", "--per-day", "2.50", "--rpm", "60", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["terms"]["budgets"] == [{"per": "day", "usd": "2.50"}]
+    assert run("keys", "list", "--tenant", "acme") == 0
+    listed = capsys.readouterr().out
+    assert "acme" in listed and made["key"] not in listed
+    assert run("keys", "rotate", made["id"]) == 0
+    fresh = capsys.readouterr().out.strip()
+    assert asyncio.run(house.client(fresh).ask("GET", "/v1/models")).status == 200
+    assert run("keys", "revoke", made["id"]) == 0
+    assert asyncio.run(house.client(fresh).ask("GET", "/v1/models")).status == 401
+
+
+def test_a_refusal_is_told_and_ends_with_one(house: PolicyHouse, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("keys", "revoke", "key_nothing") == 1
+    assert "404: There is no such key." in capsys.readouterr().err
+
+
+def test_stats_show_a_line_a_model(house: PolicyHouse, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(house.chat(ROOT))
+    assert run("stats") == 0
+    assert "P99 ms" in capsys.readouterr().out
+    assert run("stats", "--own", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["total"]["requests"] == 1
