@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgewise.assemble.learning import RecentHits, WrongHits
+from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
@@ -165,7 +166,9 @@ def _cache(settings: Settings, clock: Clock, aws: Aws, background: Background) -
     near = near_of(clock, settings.cache_policy, settings.cache_memory_entries, settings.cache_memory_bytes)
     table = Table(aws, settings.cache_table) if settings.cache_table else None
     store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes)
-    return room_of(clock, CacheOptions.of(settings), near, store, table=table, background=background)
+    meaning = LateMeaning(settings, clock, aws, store, background)
+    options = CacheOptions.of(settings)
+    return room_of(clock, options, near, store, table=table, meaning=meaning, background=background)
 
 
 def _providers(settings: Settings, clock: Clock, aws: Aws) -> dict[str, Provider]:
