@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import openai
 import pytest
 
+from edgewise.aws import Table
 from edgewise.clock import SystemClock
 from edgewise.local.serve import Running, lambdas
 from tests.upstream import Manner, Upstream
@@ -22,7 +23,7 @@ async def gateway(*, snap_start: bool = False, **settings: str) -> AsyncIterator
     environ = {f"EDGEWISE_{name.upper()}": value for name, value in settings.items()}
     environ |= {"EDGEWISE_ROOT_KEY": KEY, "EDGEWISE_SCRIPTED_MODEL": "true", "EDGEWISE_REQUEST_LOG": "false"}
     async with (
-        lambdas(environ, SystemClock(), concurrency=2, snap_start=snap_start) as running,
+        lambdas(environ, SystemClock(), concurrency=4, snap_start=snap_start) as running,
         openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{running.port}/v1", api_key=KEY, max_retries=0) as client,
     ):
         yield running, client
@@ -59,6 +60,32 @@ async def test_an_environment_remembers_and_is_restored_from_its_snapshot() -> N
         assert caches == ["miss", "hit"]
         counts = running.gateway.counts
         assert (counts.cold_starts, counts.restores, counts.invocations) == (1, 1, 2)
+
+
+async def test_a_batch_goes_from_the_url_through_the_queue_to_the_worker_and_back(
+    moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: tuple[str, str]
+) -> None:
+    async with gateway(
+        local_aws_url=moto_url,
+        cache_table=cache_table.name,
+        state_table=state_table.name,
+        bucket=bucket,
+        jobs_queue_url=queues[0],
+        dead_letter_queue_url=queues[1],
+        cache_timeout_s="10",
+    ) as (running, client):
+        body = {"model": "scripted/echo", "messages": [{"role": "user", "content": "by the queue"}]}
+        line = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        file = await client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
+        batch = await client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        while batch.status in ("validating", "in_progress", "finalizing"):
+            batch = await client.batches.retrieve(batch.id)
+        assert batch.status == "completed" and batch.output_file_id
+        answer = json.loads((await client.files.content(batch.output_file_id)).text)
+        assert answer["response"]["body"]["choices"][0]["message"]["content"] == "by the queue"
+        assert running.worker is not None and running.worker.counts.invocations >= 1
 
 
 async def test_a_wrong_key_is_refused_in_openais_words() -> None:
