@@ -29,11 +29,17 @@ STRONG_DISAGREED = 0.598
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One question: its counts, its difficulty, and as learners see it."""
+    """One question: its counts and its difficulty."""
 
     counts: Mapping[str, float]
     difficulty: float
-    seen: Seen
+    text: str
+    fitted: Weights
+
+    @property
+    def seen(self) -> Seen:
+        """The question as learners see it. Worked out when asked for: most requests meet no learner."""
+        return Learner.reading(self.text, self.counts, self.fitted)
 
 
 @dataclass(slots=True)
@@ -76,7 +82,7 @@ class Knowing:
         """A normalised question, counted once for all that need it."""
         fitted = self.weights()
         counts = features(text)
-        return Reading(counts, fitted.difficulty(counts), Learner.reading(text, counts, fitted))
+        return Reading(counts, fitted.difficulty(counts), text, fitted)
 
     def learner(self, pair: str) -> Learner:
         """The pair's learner; the oldest pair makes room for a ninth."""

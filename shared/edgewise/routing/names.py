@@ -155,6 +155,8 @@ def target_of(asked: Asked, allowed: Sequence[str], routing: Mapping[str, Any], 
 
 def _allowed(name: str, allowed: Sequence[str], *, exact: bool = False) -> bool:
     """`exact`: a key that may use `openai/*` may ask for `auto`, but only what is allowed answers it."""
+    if "*" in allowed:
+        return True
     if exact:
-        return name in allowed or "*" in allowed
+        return name in allowed
     return any(fnmatchcase(name, pattern) for pattern in allowed)

@@ -65,6 +65,7 @@ class Options:
         return self.cost_weight if self.cost_weight is not None else COST_WEIGHTS[self.prefer]
 
 
+NOTHING_ASKED = Options()
 NAMES = frozenset(f.name for f in fields(Options))
 TUPLES = frozenset({"models", "only", "ignore", "fallbacks", "context_fallbacks", "content_fallbacks"})
 NUMBERS = frozenset({"max_latency_ms", "min_quality", "cost_weight", "latency_weight", "at_least", "shadow"})
@@ -73,6 +74,8 @@ FLAGS = frozenset({"allow_fallbacks", "agree", "hedge", "dry_run"})
 
 def parse(*layers: Mapping[str, Any]) -> Options:
     """The options of `layers`, later over earlier. Raises `InvalidRequest` naming the option."""
+    if not any(layers):
+        return NOTHING_ASKED
     merged: dict[str, Any] = {}
     for layer in layers:
         merged |= {str(key).replace("-", "_"): value for key, value in layer.items() if value is not None}

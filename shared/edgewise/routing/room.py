@@ -85,9 +85,9 @@ class Room:
         kept = tuple(model for model in asked.models if _wanted(model, options))
         if not kept:
             raise ModelNotFound("No model is left after `only` and `ignore`.", param="routing")
-        return names.target_of(
-            changed(asked, models=kept), plan.models, routing, answers_from=self.catalog.version if asked.many else ""
-        )
+        if len(kept) < len(asked.models):
+            asked = changed(asked, models=kept)
+        return names.target_of(asked, plan.models, routing, answers_from=self.catalog.version if asked.many else "")
 
     def _read(self, request: ChatRequest, plan: Plan) -> tuple[names.Asked, Options]:
         if not request.model:
