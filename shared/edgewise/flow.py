@@ -158,18 +158,29 @@ async def serve(
                 await _ask(rooms, served, target, verdict, deadline)
             case _:
                 assert_never(verdict)
-    except EdgewiseError as error:
-        await _finish(rooms, served, credentials.route, error)
+        await _restore(served)
+    except BaseException as error:
+        # Whatever ended it, a cancelled task too: what policy handed out comes back.
+        if isinstance(error, EdgewiseError):
+            await _finish(rooms, served, credentials.route, error)
+        elif served.plan is not None:
+            await rooms.policy.close(served.plan)
         raise
-    _restore(served)
     if served.chunks is None:
         await _finish(rooms, served, credentials.route, None)
     else:
-        served.chunks = _watched(rooms, served, served.chunks, credentials.route)
+        served.chunks = await _begun(_watched(rooms, served, served.chunks, credentials.route))
     return served
 
 
-def _restore(served: Served) -> None:
+async def _begun(chunks: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[dict[str, Any], None]:
+    """`chunks` past the empty piece that it begins with. A generator that was never begun ends without its
+    `finally`: a client that leaves before the first byte would leave a hold, a lead and a provider's stream behind."""
+    await anext(chunks)
+    return chunks
+
+
+async def _restore(served: Served) -> None:
     """Put back what policy had redacted: the provider and the cache never see it, the client does."""
     if served.plan is None or not served.plan.masked:
         return
@@ -177,11 +188,12 @@ def _restore(served: Served) -> None:
     if served.answer is not None:
         served.answer = unmask.answer(served.answer)
     if served.chunks is not None:
-        served.chunks = _unmasked(unmask, served.chunks)
+        served.chunks = await _begun(_unmasked(unmask, served.chunks))
 
 
-async def _unmasked(unmask: Unmask, chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+async def _unmasked(unmask: Unmask, chunks: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[dict[str, Any], None]:
     try:
+        yield {}
         async for piece in chunks:
             for restored in unmask.chunk(piece):
                 yield restored
@@ -239,15 +251,21 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
         _replay(rooms, served, stale)
         return
     if live.chunks is not None:
-        served.chunks = _through(rooms, served, live.chunks, hold, miss.lead)
+        served.chunks = await _begun(_through(rooms, served, live.chunks, hold, miss.lead))
         return
     assert live.answer is not None
     served.answer = live.answer
-    await rooms.policy.settle(hold, served.attempts)
-    await _keep(rooms, served, live.answer, miss.lead)
+    try:
+        await rooms.policy.settle(hold, served.attempts)
+        await _keep(rooms, served, live.answer, miss.lead)
+    except BaseException:
+        await rooms.cache.give_up(query, miss.lead, None)
+        raise
 
 
-async def _through(rooms: Rooms, served: Served, chunks: Chunks, hold: Any, lead: Any) -> AsyncIterator[dict[str, Any]]:
+async def _through(
+    rooms: Rooms, served: Served, chunks: Chunks, hold: Any, lead: Any
+) -> AsyncGenerator[dict[str, Any], None]:
     """Pass a live stream on while folding it; settle and offer before the end is told.
 
     An upstream that stops early raises `UpstreamDied` here, and nothing is kept: stock clients take a silently
@@ -256,6 +274,7 @@ async def _through(rooms: Rooms, served: Served, chunks: Chunks, hold: Any, lead
     folding = Folding()
     whole = False
     try:
+        yield {}
         async for piece in chunks:
             folding.add(piece)
             yield piece
@@ -298,10 +317,11 @@ async def _refresh(rooms: Rooms, served: Served, target: Target, lead: Any, dead
 
 async def _watched(
     rooms: Rooms, served: Served, chunks: AsyncIterator[dict[str, Any]], route: str
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """Record a stream when it has ended, however it ended."""
     error: EdgewiseError | None = None
     try:
+        yield {}
         async for piece in chunks:
             if served.first_at is None:
                 served.first_at = rooms.clock.tick()
