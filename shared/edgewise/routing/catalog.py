@@ -45,6 +45,13 @@ class Catalog:
     closed: frozenset[str] = frozenset()
     """Models that `auto` never picks: superseded, or switched off by the operator."""
     version: str = field(default="")
+    _offer: tuple[Model, ...] = field(init=False, repr=False, default=())
+
+    def __post_init__(self) -> None:
+        order = {name: number for number, name in enumerate(self.providers)}
+        found = [m for m in self.models.values() if m.name not in self.closed] or list(self.models.values())
+        # Once, because every request for `auto` asks; frozen only means that nobody changes it after.
+        object.__setattr__(self, "_offer", tuple(sorted(found, key=lambda model: order[model.provider])))
 
     @classmethod
     def load(
@@ -124,9 +131,7 @@ class Catalog:
 
     def offered(self) -> tuple[Model, ...]:
         """What `auto` may pick from, in the providers' order; a house with closed models only offers those."""
-        order = {name: number for number, name in enumerate(self.providers)}
-        found = [m for m in self.models.values() if m.name not in self.closed] or list(self.models.values())
-        return tuple(sorted(found, key=lambda model: order[model.provider]))
+        return self._offer
 
     def twins(self, model: Model) -> tuple[Model, ...]:
         """The same model at other configured providers, by its bare id."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from edgewise.routing.ask import Ask, Candidate, total
 from edgewise.words import Usd
@@ -134,6 +135,7 @@ def _partner(ask: Ask, cheap: Candidate, strong: Candidate) -> Candidate | None:
     return min(able, key=lambda c: (c.cost - 0.02 * strong.cost * c.quality, c.model.name), default=None)
 
 
+@lru_cache(maxsize=4096)
 def family(model_id: str) -> str:
     """Whose model it is: models of one maker err alike, so their agreement says less."""
     lowered = model_id.lower()

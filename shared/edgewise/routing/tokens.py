@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from edgewise.chat import ChatRequest, Usage, text_of
@@ -105,6 +106,7 @@ def _json_tokens(value: Any) -> float:
     return estimate(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) * 0.8
 
 
+@lru_cache(maxsize=4096)
 def family_factor(model_id: str) -> float:
     """Tokens of this model per o200k token, before any usage has been seen."""
     return next((factor for pattern, factor in FAMILIES if re.search(pattern, model_id)), 1.0)
