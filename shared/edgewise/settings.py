@@ -134,6 +134,10 @@ class Settings(BaseModel):
     """How long a request waits for the same request's answer before it calls for itself."""
     cache_meaning_timeout_s: float = 1.0
     cache_quorum: int = 3
+    cache_judge_model: str | None = None
+    """A model that labels a sample of matches by meaning, off the request path; None: only feedback teaches."""
+    cache_judge_missed: float = Field(default=0.1, ge=0, lt=0.5)
+    """How often that model lets a wrong match pass, by your own audit; it makes the bound stricter."""
     """Tenants that must have asked before a shared namespace serves an entry to another."""
     cache_known_keys: bool = False
     """Skip the store's read for keys that the filter of the last upkeep does not know; saves reads, loses some hits."""

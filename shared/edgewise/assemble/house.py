@@ -30,7 +30,10 @@ from edgewise.settings import Settings
 from edgewise.words import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgewise.cache.room import CacheRoom
+    from edgewise.cache.semantic.shadow import Judge
     from edgewise.provider.port import Provider
 
 LOCAL_KEYS = Keys("local", "local")
@@ -112,7 +115,9 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     background = Background(failed=lambda _: record.signal("BackgroundFailed"))
     memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
-    cache = _cache(settings, clock, aws, background)
+    # The judge calls a model, and models are known further down; it is not wanted before a request is.
+    late: list[Judge] = []
+    cache = _cache(settings, clock, aws, background, lambda: late[0] if late else None)
     recent = RecentHits()
     record.watch(recent)
     memory.feedback.learners.append(WrongHits(cache, recent))
@@ -131,8 +136,12 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         aliases={name: Alias.of(value) for name, value in settings.aliases.items()},
         defaults=settings.routing,
         breakers=_breakers(settings, clock, aws),
+        table=_labels(settings, clock, aws),
+        background=background,
     )
     caller = Caller(providers, clock, Patience(max_retries=settings.max_retries))
+    if settings.cache_judge_model:
+        late.append(_judge(settings, catalog, caller, clock, record))
     rooms = Rooms(policy, ExactAsker(Meaningful()), cache, router, caller, record, clock, background)
     return House(
         settings,
@@ -159,14 +168,26 @@ def _breakers(settings: Settings, clock: Clock, aws: Aws) -> Breakers:
     return Breakers(clock, TableStore(Table(aws, settings.state_table), clock))
 
 
-def _cache(settings: Settings, clock: Clock, aws: Aws, background: Background) -> CacheRoom:
+def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, record: RecordRoom) -> Judge:
+    """Raises ValueError when the setting names no model that is there."""
+    from edgewise.assemble.judging import ModelJudge
+
+    found = catalog.find(settings.cache_judge_model or "")
+    if not found:
+        raise ValueError(f"EDGEWISE_CACHE_JUDGE_MODEL: there is no model {settings.cache_judge_model!r} here")
+    return ModelJudge(found[0], caller, clock, record, missed=settings.cache_judge_missed)
+
+
+def _cache(
+    settings: Settings, clock: Clock, aws: Aws, background: Background, judge: Callable[[], Judge | None]
+) -> CacheRoom:
     from edgewise.cache.build import near_of, room_of, store_of
     from edgewise.cache.options import CacheOptions
 
     near = near_of(clock, settings.cache_policy, settings.cache_memory_entries, settings.cache_memory_bytes)
     table = Table(aws, settings.cache_table) if settings.cache_table else None
     store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes)
-    meaning = LateMeaning(settings, clock, aws, store, background)
+    meaning = LateMeaning(settings, clock, aws, store, background, judge)
     options = CacheOptions.of(settings)
     return room_of(clock, options, near, store, table=table, meaning=meaning, background=background)
 

@@ -6,6 +6,7 @@ only; so nothing of it is imported before a key whose policy says 'semantic' ask
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from edgewise.clock import Clock
 from edgewise.settings import Settings
 
 if TYPE_CHECKING:
+    from edgewise.cache.semantic.shadow import Judge
     from edgewise.words import Entry, Hit, Plan, Query
 
 HALF_LIFE_S = 30 * 86_400.0
@@ -31,6 +33,7 @@ class LateMeaning:
     aws: Aws
     store: Store
     background: Background
+    judge: Callable[[], Judge | None] = lambda: None
     _inner: Meaning | None = field(default=None)
 
     async def find(self, query: Query, plan: Plan) -> Hit | str:
@@ -62,6 +65,7 @@ class LateMeaning:
         from edgewise.query.embed import ByLanguage
 
         settings, clock = self.settings, self.clock
+        judge = self.judge()
         log: Log = LocalLog()
         snapshots: Snapshots = LocalSnapshots()
         evidence: EvidenceStore = LocalEvidence(clock, HALF_LIFE_S)
@@ -76,7 +80,8 @@ class LateMeaning:
             self.store,
             ByLanguage.shipped(),
             Library(clock, log, snapshots, background=self.background),
-            Licences(clock, evidence, None),
+            Licences(clock, evidence, judge),
             options=MeaningOptions(quorum=settings.cache_quorum),
+            judge=judge,
             background=self.background,
         )

@@ -20,7 +20,19 @@ def chores_of(house: House) -> list[Chore]:
     found = []
     if house.can_work:
         found.append(Chore("batches", _sweep(house)))
+    if house.router.table is not None:
+        found.append(Chore("learning", _fold(house)))
     return found
+
+
+def _fold(house: House) -> Any:
+    async def run() -> Mapping[str, Any]:
+        from edgewise.routing.upkeep import fold
+
+        assert house.router.table is not None
+        return await fold(house.router.table)
+
+    return run
 
 
 def _sweep(house: House) -> Any:
