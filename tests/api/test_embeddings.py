@@ -13,7 +13,7 @@ import pytest
 from edgewise.api.app import app
 from edgewise.api.embeddings import of_encoder
 from edgewise.clock import Deadline
-from edgewise.errors import UpstreamUnavailable
+from edgewise.errors import UpstreamTimeout, UpstreamUnavailable
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Model, Price
@@ -35,17 +35,21 @@ async def down(body: Mapping[str, Any], model_id: str, deadline: Deadline) -> di
     raise UpstreamUnavailable("overloaded")
 
 
+async def slow(body: Mapping[str, Any], model_id: str, deadline: Deadline) -> dict[str, Any]:
+    raise UpstreamTimeout("no answer in time")
+
+
 async def encode(texts: list[str]) -> list[list[float]]:
     return [[float(len(text)), 0.0] for text in texts]
 
 
 def client(house: Rooms) -> Client:
-    known = {"embed-1": three, "down": down, "local": of_encoder(encode, 2)}
+    known = {"embed-1": three, "down": down, "slow": slow, "local": of_encoder(encode, 2)}
     return Client(app(house, Settings(), embedders=lambda name: (MODEL, known[name]) if name in known else None))
 
 
 async def ask(given: Any, house: Rooms | None = None, **rest: Any) -> Any:
-    return await client(house or rooms()).ask("POST", "/v1/embeddings", {"model": "embed-1", "input": given, **rest})
+    return await client(house or rooms()).ask("POST", "/v1/embeddings", {"model": "embed-1", "input": given} | rest)
 
 
 @pytest.mark.parametrize(("given", "count"), [("a", 1), (["a", "b"], 2), ([[1, 2], [3]], 2)])
@@ -75,6 +79,14 @@ async def test_an_upstream_that_fails_is_told_and_settled() -> None:
     got = await ask("hello", rooms(policy=policy, record=record), model="down")
     assert (got.status, got.error["code"]) == (503, "upstream_unavailable")
     assert len(policy.settled) == 1 and policy.closed == 1
+    assert policy.settled[0][0].cost_usd == 0
+
+
+async def test_an_upstream_that_was_too_slow_may_have_cost_something() -> None:
+    policy = FakePolicy()
+    got = await ask("hello", rooms(policy=policy), model="slow")
+    assert got.status == 504
+    assert policy.settled[0][0].cost_usd is None
     assert [note.status for note in record.notes] == [503]
 
 

@@ -38,11 +38,21 @@ async def test_a_refusal_says_when_to_come_back_and_not_to_retry(rig: Rig) -> No
     assert "$0.1 a day" in error.message
 
 
-async def test_a_failed_request_costs_nothing(rig: Rig) -> None:
+async def test_a_request_that_was_turned_away_costs_nothing(rig: Rig) -> None:
     plan = await rig.plan(await rig.key(budgets=[TEN_CENTS]))
     hold = await rig.room.reserve(plan, choice("0.1"))
-    await rig.room.settle(hold, [attempt(None, error="upstream_unavailable", status=503)])
+    await rig.room.settle(hold, [attempt("0", error="upstream_unavailable", status=503)])
     await rig.room.reserve(plan, choice("0.1"))
+
+
+@pytest.mark.parametrize("error", ["upstream_timeout", "cancelled"])
+async def test_an_attempt_that_broke_off_may_have_cost_the_worst(rig: Rig, error: str) -> None:
+    """A client that hangs up before the first byte, again and again, does not get past its budget."""
+    plan = await rig.plan(await rig.key(budgets=[TEN_CENTS]))
+    hold = await rig.room.reserve(plan, choice("0.06"))
+    await rig.room.settle(hold, [attempt(None, error=error, status=499), attempt("0.01")])
+    with pytest.raises(QuotaExceeded):
+        await rig.room.reserve(plan, choice("0.06"))
 
 
 async def test_every_attempt_is_charged(rig: Rig) -> None:

@@ -30,6 +30,7 @@ from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, UpstreamError
 from edgewise.flow import Rooms
 from edgewise.jobs.ports import Ask, Ran
+from edgewise.provider.caller import charged
 from edgewise.words import Attempt, Choice, Credentials, Model, Note, Plan, Principal, Step, Usd
 
 Embed = Callable[[Mapping[str, Any], str, Deadline], Awaitable[dict[str, Any]]]
@@ -169,8 +170,17 @@ async def _call(clock: Clock, model: Model, embed: Embed, wish: Wish, attempts: 
     began = clock.tick()
     try:
         answer = await embed(wish.body, model.id, wish.deadline)
-    except UpstreamError as error:
-        attempts.append(Attempt(model, status=error.status, error=error.code, latency_ms=(clock.tick() - began) * 1000))
+    except BaseException as error:
+        known = error if isinstance(error, UpstreamError) else None
+        attempts.append(
+            Attempt(
+                model,
+                status=known.status if known else 499,
+                error=(known.code or known.type) if known else "cancelled",
+                latency_ms=(clock.tick() - began) * 1000,
+                cost_usd=Decimal(0) if isinstance(error, InvalidRequest) else charged(known),
+            )
+        )
         raise
     usage = Usage.of(answer.get("usage"))
     cost = model.price.cost(usage) if usage is not None and model.price is not None else None

@@ -5,7 +5,8 @@ concurrent requests spends more than the cap, provided that the worst case was o
 (10⁻¹² $): a price per million tokens with up to six decimals is a whole number of them per token, so sums are exact.
 
 What is unknown is never taken for free. A choice whose worst price is unknown is refused where a budget applies; an
-attempt that answered without saying what it cost is charged the whole of what was held.
+attempt that did not tell what it cost (it answered without usage, timed out, was cut off) is charged the whole of
+what was held. An attempt that the provider turned away says that it cost nothing.
 """
 
 from __future__ import annotations
@@ -150,15 +151,15 @@ class Ledger:
         await asyncio.gather(*(self._settle(hold, line, self._actual(hold, line, attempts)) for line in hold.lines))
 
     def _actual(self, hold: Hold, line: Line, attempts: Sequence[Attempt]) -> int:
-        total = 0
+        total, known = 0, True
         for attempt in attempts:
             if line.budget.model is not None and not self._fits(line.budget.model, attempt.model.name):
                 continue
-            if attempt.cost_usd is not None:
+            if attempt.cost_usd is None:
+                known = False
+            else:
                 total += picodollars(attempt.cost_usd)
-            elif attempt.error is None or attempt.first_ms is not None:
-                return max(hold.amount, total)
-        return total
+        return total if known else max(hold.amount, total)
 
     async def _settle(self, hold: Hold, line: Line, actual: int) -> None:
         for tried in range(SETTLE_TRIES):

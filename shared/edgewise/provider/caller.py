@@ -201,12 +201,12 @@ class _Try:
                 error=(upstream.code or upstream.type) if upstream else word,
                 latency_ms=self._elapsed_ms(),
                 first_ms=self.first_ms,
-                cost_usd=_charged(upstream),
+                cost_usd=charged(upstream),
             )
         )
 
 
-def _charged(error: UpstreamError | None) -> Usd | None:
+def charged(error: UpstreamError | None) -> Usd | None:
     """0 for an attempt that the provider turned away; None (unknown) once it may have begun to work."""
     if error is None or error.code == BROKEN or isinstance(error, UpstreamDied | UpstreamTimeout):
         return None
