@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edgewise.cache.room import CacheRoom
     from edgewise.cache.semantic.shadow import Judge
     from edgewise.provider.port import Provider
+    from edgewise.routing.dynamodb import LearnTable
 
 LOCAL_KEYS = Keys("local", "local")
 
@@ -166,6 +167,15 @@ def _breakers(settings: Settings, clock: Clock, aws: Aws) -> Breakers:
     from edgewise.routing.dynamodb import TableStore
 
     return Breakers(clock, TableStore(Table(aws, settings.state_table), clock))
+
+
+def _labels(settings: Settings, clock: Clock, aws: Aws) -> LearnTable | None:
+    """Where routing's labels go and its learned states come from; None keeps both in this process."""
+    if not settings.state_table:
+        return None
+    from edgewise.routing.dynamodb import LearnTable
+
+    return LearnTable(Table(aws, settings.state_table), clock)
 
 
 def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, record: RecordRoom) -> Judge:

@@ -108,7 +108,8 @@ class Room:
     async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
         """The plan of models for this request. Raises `InvalidRequest` when no candidate can take it."""
         asked, options = self._read(request, plan)
-        self._refresh()
+        if asked.market:
+            self._refresh()
         ask = self.ask(request, target.models, asked, options)
         name = options.strategy or (self.default_strategy if asked.market else "fallback")
         choice = self._with_fallbacks(BY_NAME[name](ask), ask)
