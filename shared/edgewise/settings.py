@@ -148,6 +148,8 @@ class Settings(BaseModel):
     """Hosts that a webhook may be sent to; none: no webhooks."""
     webhook_secret: str | None = Field(default=None, repr=False)
     """What webhooks are signed with (`whsec_…`)."""
+    provider_batches: bool = False
+    """Have large batches of keys without terms worked by the provider's own batch service, at its batch price."""
     jobs_concurrency: int = 50
     """Lines of batches that one worker runs at once."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from edgewise.api.away import Admission
 from edgewise.api.background import Background
 from edgewise.api.background import Desk as BackgroundDesk
 from edgewise.api.door import credentials_of
@@ -26,7 +27,9 @@ from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.dynamodb import DynamoBatches
 from edgewise.jobs.files import Files
 from edgewise.jobs.index.dynamodb import DynamoFiles
+from edgewise.jobs.openai_batch import OpenAiBatches
 from edgewise.jobs.ports import Meter
+from edgewise.jobs.remote import Remote
 from edgewise.jobs.room import Room
 from edgewise.jobs.s3 import S3Blobs
 from edgewise.jobs.share import Share
@@ -150,7 +153,19 @@ def worker_of(house: House) -> Worker:
         webhooks=desk.webhooks,
         options=desk.room.options,
     )
-    return Worker(desk.room, ChunkWork(desk.room, lines, share), {"response": answers.work})
+    chunks = ChunkWork(desk.room, lines, share)
+    ended = desk.webhooks.batch_ended if desk.webhooks else None
+    return Worker(desk.room, chunks, {"response": answers.work}, ended, remote_of(house))
+
+
+def remote_of(house: House) -> Remote | None:
+    """What looks after batches that a provider's own batch service works; None where that is not turned on."""
+    settings = house.settings
+    if not settings.provider_batches or not settings.openai_api_key:
+        return None
+    services = {"openai": OpenAiBatches(settings.openai_base_url, settings.openai_api_key)}
+    admit = Admission(lambda: house.rooms, house.policy.impersonate, services)
+    return Remote(desk_of(house).room, admit)
 
 
 def worker(settings: Settings) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:

@@ -88,7 +88,8 @@ def _direct(found: Mapping[str, Any], message_id: str) -> Direct:
         }
         for number, request in enumerate(requests, 1)
     ]
-    name = hashlib.blake2b(orjson.dumps([tenant, found.get("id") or message_id]), digest_size=12).hexdigest()
+    # 26 digits, not the 24 letters of a minted identifier: this one does not begin with the time.
+    name = hashlib.blake2b(orjson.dumps([tenant, found.get("id") or message_id]), digest_size=13).hexdigest()
     return Direct(
         batch_id=f"batch_{name}",
         tenant=tenant,

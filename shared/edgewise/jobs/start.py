@@ -6,7 +6,7 @@ it, so the queue holds little of a large batch at any moment, and a cancelled on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,9 @@ from edgewise.jobs.files import File, Wanted, expiry_s
 from edgewise.jobs.lines import Check, split
 from edgewise.jobs.messages import Direct
 from edgewise.jobs.room import Room
+
+Away = Callable[[Batch], Awaitable[bool]]
+"""Gives a checked batch to somebody else to work; True when it was taken. See `remote.py`."""
 
 
 async def create(room: Room, tenant: str, key_id: str, asked: Mapping[str, Any]) -> Batch:
@@ -68,7 +71,7 @@ def _metadata(found: Any) -> dict[str, str] | None:
     return found
 
 
-async def take_direct(room: Room, direct: Direct) -> None:
+async def take_direct(room: Room, direct: Direct, away: Away | None = None) -> None:
     """Make a batch of requests that came by the queue. The same message twice makes one."""
     if await room.batches.get(direct.batch_id) is None:
         wanted = Wanted(f"{direct.batch_id}.jsonl", "batch")
@@ -77,21 +80,21 @@ async def take_direct(room: Room, direct: Direct) -> None:
         await room.files.index.put_file(replace(file, size=size))
         batch = draft_batch(room, direct.batch_id, direct.tenant, direct.key_id, direct.endpoint, file)
         await room.batches.create(replace(batch, metadata=direct.metadata))
-    await validate(room, direct.batch_id)
+    await validate(room, direct.batch_id, away)
 
 
 async def _once(piece: bytes) -> AsyncIterator[bytes]:
     yield piece
 
 
-async def validate(room: Room, batch_id: str) -> None:
+async def validate(room: Room, batch_id: str, away: Away | None = None) -> None:
     """Check the file and send the first chunks; done again, it finds the same and sends the same."""
     batch = await room.batches.get(batch_id)
     if batch is None:
         return
     if batch.status == "validating":
         batch = await _checked(room, batch)
-    if batch is not None and batch.status == "in_progress":
+    if batch is not None and batch.status == "in_progress" and not (away is not None and await away(batch)):
         for number in range(min(room.options.window_chunks, batch.chunks)):
             await room.send("chunk", batch.id, batch.tenant, chunk=number)
 

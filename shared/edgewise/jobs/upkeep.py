@@ -8,21 +8,34 @@ if the old ones were still there.
 from __future__ import annotations
 
 from edgewise.jobs.batch import Batch
+from edgewise.jobs.remote import Remote
 from edgewise.jobs.room import Room
 
 
-async def sweep(room: Room) -> int:
-    """Look at every active batch once; how many were given a push."""
+async def sweep(room: Room, remote: Remote | None = None) -> int:
+    """Look at every active batch once; how many were given a push. `remote` looks after those that are away."""
     pushed = 0
     async for name in room.batches.active():
         batch = await room.batches.get(name)
         if batch is None or batch.ended:
             await room.batches.retire(name)
+        elif batch.remote is not None and batch.remote["state"] != "collected":
+            pushed += await _come_back(room, batch, remote)
         elif await _push(room, batch):
             pushed += 1
     if pushed:
         room.meter.add("batches_pushed", pushed)
     return pushed
+
+
+async def _come_back(room: Room, batch: Batch, remote: Remote | None) -> bool:
+    """A batch that is away is left alone until it is back, is to be stopped, or nobody is there to ask."""
+    if remote is None:
+        return False
+    back = await remote.look(batch)
+    if batch.status != "in_progress" or batch.expires_at <= room.clock.now():
+        await room.send("finish", batch.id, batch.tenant)
+    return back
 
 
 async def _push(room: Room, batch: Batch) -> bool:

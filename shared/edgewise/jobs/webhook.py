@@ -18,6 +18,7 @@ import orjson
 
 from edgewise.clock import Clock
 from edgewise.errors import EdgewiseError
+from edgewise.jobs.batch import Batch
 from edgewise.jobs.ports import Meter
 
 TRIES = 3
@@ -48,6 +49,12 @@ class Webhooks:
     async def check(self, url: str) -> None:
         """Raises when `url` may not be called."""
         await self.allowed(url)
+
+    async def batch_ended(self, batch: Batch) -> None:
+        """Tell of a batch whose metadata names a `webhook_url`."""
+        url = (batch.metadata or {}).get("webhook_url")
+        if url:
+            await self.tell(url, f"batch.{batch.status}", batch.id)
 
     async def tell(self, url: str, event: str, id: str) -> bool:
         """True when the server took it. Tried a few times; never raises for what the other side does."""

@@ -126,7 +126,8 @@ class ChunkWork:
             if await room.batches.move(batch.id, "cancelling"):
                 await room.send("finish", batch.id, batch.tenant)
             return
-        worked = Worked() if claimed.fresh else await room.batches.worked(batch.id, number, calls=True)
+        nothing = claimed.fresh and batch.remote is None
+        worked = Worked() if nothing else await room.batches.worked(batch.id, number, calls=True)
         state = _State(batch, chunk, claimed, worked, delivery.left)
         followers = set(chunk.followers)
         requests = [parsed(line) for line in cut(block, chunk.first) if line.number not in followers]

@@ -15,6 +15,7 @@ import orjson
 from edgewise.clock import Deadline
 from edgewise.jobs.finish import Ended, finish
 from edgewise.jobs.messages import Direct, Unreadable, Work, read
+from edgewise.jobs.remote import Remote
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.start import take_direct, validate
 from edgewise.jobs.work import ChunkWork, Delivery
@@ -27,12 +28,19 @@ class Worker:
     """`handle` is the whole of it. `others` maps 'response' and 'task' to what does them."""
 
     def __init__(
-        self, room: Room, chunks: ChunkWork, others: Mapping[str, Other] | None = None, ended: Ended | None = None
+        self,
+        room: Room,
+        chunks: ChunkWork,
+        others: Mapping[str, Other] | None = None,
+        ended: Ended | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self._room = room
         self._chunks = chunks
         self._others = dict(others or {})
         self._ended = ended
+        self._remote = remote
+        self._away = remote.take if remote is not None else None
 
     async def handle(self, event: Mapping[str, Any], left_s: float) -> dict[str, Any]:
         """Lambda's answer to an SQS event, with `ReportBatchItemFailures`; `left_s` is the function's time."""
@@ -63,12 +71,14 @@ class Worker:
     async def _do(self, work: Work | Direct, delivery: Delivery) -> None:
         match work:
             case Direct():
-                await take_direct(self._room, work)
+                await take_direct(self._room, work, self._away)
             case Work(kind="validate"):
-                await validate(self._room, work.id)
+                await validate(self._room, work.id, self._away)
             case Work(kind="chunk"):
                 await self._chunks.work(work.id, work.chunk, delivery)
             case Work(kind="finish"):
+                if self._remote is not None:
+                    await self._remote.stopped(work.id)
                 await finish(self._room, work.id, self._ended)
             case Work(kind=kind) if kind in self._others:
                 await self._others[kind](work.id, delivery)

@@ -1,0 +1,232 @@
+"""A provider's own batch: submitted once, looked after, collected, and what it leaves is done line by line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+
+from edgewise.api.away import Admission
+from edgewise.aws import Aws, Table
+from edgewise.chat import ChatRequest
+from edgewise.clock import SystemClock
+from edgewise.errors import NotAuthenticated, UpstreamRefused, UpstreamUnavailable
+from edgewise.jobs import start, upkeep
+from edgewise.jobs.batch import Batch
+from edgewise.jobs.openai_batch import OpenAiBatches
+from edgewise.jobs.remote import Offer, Remote, RemoteState
+from edgewise.jobs.work import ChunkWork
+from edgewise.jobs.worker import Worker
+from edgewise.words import Model, Plan, Price, Principal, Target
+from tests import fakes
+from tests.jobs.rig import CHAT, Rig, chat_line, jsonl, make_rig
+from tests.jobs.stack import Places, room_at, serving, working
+
+PRICE = Price(Decimal(2), Decimal(8), batch_input=Decimal(1), batch_output=Decimal(4))
+
+
+class FakeService:
+    """Answers what it was told to, when it was told to."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, list[dict[str, Any]]] = {}
+        self.state: RemoteState = "working"
+        self.refuses: set[str] = set()
+        self.cancelled: list[str] = []
+        self.submissions = 0
+
+    async def find(self, batch_id: str) -> str | None:
+        return batch_id if batch_id in self.batches else None
+
+    async def submit(self, batch_id: str, endpoint: str, lines: AsyncIterator[bytes]) -> str:
+        self.submissions += 1
+        self.batches[batch_id] = [orjson.loads(line) async for line in lines]
+        return batch_id
+
+    async def poll(self, id: str) -> RemoteState:
+        return self.state
+
+    async def collect(self, id: str) -> AsyncIterator[Mapping[str, Any]]:
+        for line in self.batches[id]:
+            text = line["body"]["messages"][0]["content"]
+            if text not in self.refuses:
+                choice = {"index": 0, "message": {"role": "assistant", "content": f"far: {text}"}}
+                usage = {"prompt_tokens": 10, "completion_tokens": 5}
+                body = {"choices": [choice], "usage": usage}
+                yield {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}}
+
+    async def cancel(self, id: str) -> None:
+        self.cancelled.append(id)
+
+
+class Away:
+    """A rig whose batches may go away."""
+
+    def __init__(self, min_lines: int = 10) -> None:
+        self.rig: Rig = make_rig()
+        self.service = FakeService()
+        self.remote = Remote(self.rig.room, self.admit, min_lines)
+        self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=self.remote)
+
+    async def admit(self, batch: Batch) -> Offer | None:
+        return Offer(self.service, "provider-model", PRICE) if batch.tenant == "acme" else None
+
+    async def sweep(self) -> int:
+        await self.rig.clock.advance(61)
+        return await upkeep.sweep(self.rig.room, self.remote)
+
+
+async def test_a_large_batch_goes_away_and_comes_back_at_the_batch_price() -> None:
+    away = Away()
+    lines = [chat_line(f"c{n}", f"t{n % 40}", cache={"ttl": 5}) for n in range(60)]
+    batch = await away.rig.submit(lines)
+    await away.rig.pump(away.worker)
+    sent = away.service.batches[batch.id]
+    assert len(sent) == 40, "equal lines are asked once there, too"
+    assert sent[0]["body"]["model"] == "provider-model" and "cache" not in sent[0]["body"]
+    assert await away.sweep() == 0 and await away.sweep() == 0
+    assert away.rig.run.asked == []
+    away.service.state = "ended"
+    assert await away.sweep() == 1
+    await away.rig.pump(away.worker)
+    done = await away.rig.batch(batch.id)
+    assert done.status == "completed" and away.rig.run.asked == []
+    assert done.wire()["request_counts"] == {"total": 60, "completed": 60, "failed": 0}
+    assert done.tally.cost_usd == 40 * (10 * Decimal(1) + 5 * Decimal(4)) / 1_000_000
+    found = await away.rig.output(done)
+    for n in range(60):
+        assert found[f"c{n}"]["response"]["body"]["choices"][0]["message"]["content"] == f"far: t{n % 40}"
+
+
+async def test_what_the_provider_does_not_answer_is_asked_here() -> None:
+    away = Away()
+    away.service.refuses = {"t3", "t7"}
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    away.service.state = "ended"
+    await away.sweep()
+    await away.rig.pump(away.worker)
+    assert sorted(away.rig.run.texts()) == ["t3", "t7"]
+    assert (await away.rig.batch(batch.id)).wire()["request_counts"]["completed"] == 20
+
+
+async def test_a_repeated_message_submits_nothing_twice() -> None:
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    noted = away.rig.room.batches.note
+
+    async def dies(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the worker died after it had submitted")
+
+    away.rig.room.batches.note = dies  # type: ignore[method-assign]
+    await away.rig.deliver(away.worker, away.rig.queue.receive(1))
+    assert away.service.submissions == 1
+    away.rig.room.batches.note = noted  # type: ignore[method-assign]
+    await away.rig.pump(away.worker)
+    assert away.service.submissions == 1
+    found = await away.rig.batch(batch.id)
+    assert found.remote == {"id": batch.id, "state": "working"}
+
+
+async def test_small_batches_and_bound_callers_stay_here() -> None:
+    away = Away()
+    for tenant, count in (("acme", 9), ("other", 30)):
+        batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(count)], tenant=tenant)
+        await away.rig.pump(away.worker)
+        assert (await away.rig.batch(batch.id)).status == "completed"
+    assert away.service.submissions == 0
+
+
+async def test_when_the_window_runs_out_the_rest_is_done_here() -> None:
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    away.service.refuses = {f"t{n}" for n in range(10)}
+    away.rig.clock.time += 21 * 3600
+    await away.sweep()
+    await away.rig.pump(away.worker)
+    assert away.service.cancelled == [batch.id]
+    assert Counter(away.rig.run.texts()) == {f"t{n}": 1 for n in range(10)}
+    assert (await away.rig.batch(batch.id)).status == "completed"
+
+
+async def test_cancelling_cancels_there_and_hands_out_what_is_done() -> None:
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    away.service.refuses = {"t1"}
+    await start.cancel(away.rig.room, await away.rig.batch(batch.id))
+    await away.rig.pump(away.worker)
+    done = await away.rig.batch(batch.id)
+    assert (done.status, away.service.cancelled) == ("cancelled", [batch.id])
+    assert done.wire()["request_counts"] == {"total": 20, "completed": 19, "failed": 1}
+
+
+async def test_the_openai_adapter_speaks_to_a_real_batch_service(
+    moto_aws: Aws, state_table: Table, bucket: str, queues: tuple[str, str]
+) -> None:
+    """The service is this gateway itself: it is what it claims to be."""
+    clock = SystemClock()
+    places = Places(state_table.name, bucket, *queues)
+    room, uploads = room_at(moto_aws, places, clock)
+    rooms = fakes.rooms(clock=clock)
+    async with serving(rooms, room, uploads) as url, working(moto_aws, places, room, rooms):
+        service = OpenAiBatches(url, fakes.KEY)
+        assert await service.find("ours") is None
+
+        async def lines() -> AsyncIterator[bytes]:
+            yield jsonl([chat_line(f"0-{n}", f"t{n}") for n in range(30)])
+
+        made = await service.submit("ours", CHAT, lines())
+        assert await service.find("ours") == made
+        while await service.poll(made) == "working":  # noqa: ASYNC110 - the service has no event for it
+            await asyncio.sleep(0.05)
+        answered = [line async for line in service.collect(made)]
+        assert sorted(line["custom_id"] for line in answered) == sorted(f"0-{n}" for n in range(30))
+        await service.cancel(made)
+        with pytest.raises(UpstreamRefused):
+            await service.poll("batch_none")
+        await service.close()
+    with pytest.raises(UpstreamUnavailable):
+        await service.poll(made)
+    await service.close()
+
+
+class _Priced(fakes.FakeRouter):
+    """One priced model for every name."""
+
+    def resolve(self, request: ChatRequest, plan: Plan) -> Target:
+        models = tuple(Model("fake", request.model, price=PRICE) for _ in range(2 if request.model == "two" else 1))
+        return Target("fake/m", models)
+
+
+async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
+    service = FakeService()
+    bound = {"k2": {"terms": object()}}
+
+    async def known(tenant: str, key_id: str) -> Principal:
+        if key_id == "gone":
+            raise NotAuthenticated("No such key.")
+        return Principal(tenant, key_id, settings=bound.get(key_id, {}))
+
+    rooms = fakes.rooms(router=_Priced())
+    admit = Admission(lambda: rooms, known, {"fake": service})
+    batch = Batch("batch_1", "acme", "k1", CHAT, "file-1", 0, 86_400, model="m")
+    assert await admit(batch) == Offer(service, "m", PRICE)
+    changes: tuple[dict[str, Any], ...] = (
+        {"key_id": "k2"},
+        {"key_id": "gone"},
+        {"model": "two"},
+        {"endpoint": "/v1/embeddings"},
+    )
+    for change in changes:
+        assert await admit(replace(batch, **change)) is None
+    assert await Admission(lambda: rooms, known, {})(batch) is None
+    unpriced = fakes.rooms()
+    assert await Admission(lambda: unpriced, known, {"fake": service})(batch) is None
