@@ -66,8 +66,8 @@ class SystemClock:
         return random.random()
 
     def token(self, prefix: str) -> str:
-        stamp = _letters(int(time.time()) - STAMP_EPOCH, STAMP_LETTERS)
-        return prefix + stamp[::-1] + _letters(int.from_bytes(secrets.token_bytes(16), "big"), 24 - STAMP_LETTERS)
+        chance = int.from_bytes(secrets.token_bytes(16), "big")
+        return prefix + stamp(time.time()) + _letters(chance, 24 - STAMP_LETTERS)
 
 
 def _letters(number: int, count: int) -> str:
@@ -79,10 +79,21 @@ def _letters(number: int, count: int) -> str:
     return "".join(letters)
 
 
+def stamp(now: float) -> str:
+    """The first letters of a token that is minted at `now`."""
+    return _letters(int(now) - STAMP_EPOCH, STAMP_LETTERS)[::-1]
+
+
 def minted_at(token: str) -> float | None:
-    """When `SystemClock.token` made `token`, epoch seconds; None when it did not."""
+    """When `Clock.token` made `token`, epoch seconds; None for what is not a word, `_` or `-`, and 24 letters."""
     letters = token[-24:]
-    if len(letters) < 24 or not _LETTERS.issuperset(letters):
+    before = token[:-24]
+    if (
+        len(letters) < 24
+        or not _LETTERS.issuperset(letters)
+        or before[-1:] not in ("_", "-")
+        or not before[:-1].isalpha()
+    ):
         return None
     seconds = 0
     for letter in letters[:STAMP_LETTERS]:
@@ -121,7 +132,7 @@ class FakeClock:
         return self._random.random()
 
     def token(self, prefix: str) -> str:
-        return f"{prefix}{next(self._count):024d}"
+        return f"{prefix}{stamp(self.time)}{next(self._count):018d}"
 
     async def advance(self, seconds: float) -> None:
         """Move time on by `seconds`, waking each sleeper at its own moment."""

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewise.aws import Aws
+from edgewise.aws import Aws, Table
 from edgewise.cache.bloom import Bloom
 from edgewise.cache.build import near_of
-from edgewise.cache.known import Blobs, Filters, KnownIds, KnownKeys, screened
+from edgewise.cache.dynamodb import DynamoStore
+from edgewise.cache.dynamodb_known import ScreenedTable, ids_of, keys_of
+from edgewise.cache.known import Blobs, Filters, KnownIds, KnownKeys
 from edgewise.cache.local import LocalStore
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, StoreError
@@ -97,55 +99,82 @@ async def each(ids: Iterable[str]) -> AsyncIterator[str]:
 class TestKnownIds:
     async def test_unknown_ones_are_ruled_out_without_a_read(self, clock: FakeClock) -> None:
         """What nobody minted, what is gone, what is from the future; never what is there or may be new."""
-        known = KnownIds(clock, Filters(clock, Memory()), "batches")
+        known = KnownIds(clock, Filters(clock, Memory()))
         old, gone = id_at(clock.now() - 9_000, "a" * 18), id_at(clock.now() - 9_000, "b" * 18)
-        await known.rebuild(each([old]))
+        await known.rebuild(lambda: each([old]))
         assert not await known.rules_out(old)
         assert await known.rules_out(gone)
         assert not await known.rules_out(id_at(clock.now() - 10, "new" * 6))
         assert not await known.rules_out(id_at(clock.now() + 60, "new" * 6))
         assert await known.rules_out(id_at(clock.now() + 9_999))
-        assert await known.rules_out("batch_' OR 1=1")
 
-    async def test_a_lookup_behind_it(self, clock: FakeClock) -> None:
-        """`screened` asks only for what may be there."""
-        asked: list[str] = []
+    async def test_derived_identifiers_are_always_looked_up(self, clock: FakeClock) -> None:
+        """A batch's output and a batch out of the queue carry no time of their own."""
+        known = KnownIds(clock, Filters(clock, Memory()))
+        await known.rebuild(lambda: each([]))
+        for derived in (id_at(clock.now() - 9_000) + "-output", "batch_" + "0" * 26, "x", ""):
+            assert not await known.rules_out(derived)
 
-        async def get(id: str) -> str | None:
-            asked.append(id)
-            return id
-
-        known = KnownIds(clock, Filters(clock, Memory()), "batches")
-        await known.rebuild(each([]))
-        find = screened(get, known)
-        fresh = id_at(clock.now())
-        assert [await find(fresh), await find(id_at(clock.now() - 9_000)), await find("nonsense")] == [
-            fresh,
-            None,
-            None,
-        ]
-        assert asked == [fresh]
-
-    async def test_without_a_filter_everything_well_formed_is_looked_up(self, clock: FakeClock) -> None:
+    async def test_without_a_filter_what_may_be_there_is_looked_up(self, clock: FakeClock) -> None:
         """None was built yet, it cannot be read, or it is nonsense."""
         blobs = Memory()
         old = id_at(clock.now() - 9_000)
-        assert not await KnownIds(clock, Filters(clock, blobs), "batches").rules_out(old)
-        blobs.blobs["filters/ids/batches"] = b"nonsense"
-        assert not await KnownIds(clock, Filters(clock, blobs), "batches").rules_out(old)
+        assert not await KnownIds(clock, Filters(clock, blobs)).rules_out(old)
+        blobs.blobs["filters/ids"] = b"nonsense"
+        assert not await KnownIds(clock, Filters(clock, blobs)).rules_out(old)
         blobs.broken = True
-        assert not await KnownIds(clock, Filters(clock, blobs), "batches").rules_out(old)
+        assert not await KnownIds(clock, Filters(clock, blobs)).rules_out(old)
 
     async def test_read_again_every_ten_minutes(self, clock: FakeClock) -> None:
         """And not at every request."""
         blobs = Memory()
-        known = KnownIds(clock, Filters(clock, blobs), "batches")
+        known = KnownIds(clock, Filters(clock, blobs))
         for _ in range(5):
             await known.rules_out(id_at(clock.now() - 9_000))
         assert blobs.reads == 1
         await clock.advance(601)
         await known.rules_out(id_at(clock.now() - 9_000))
         assert blobs.reads == 2
+
+    async def test_rebuilt_four_times_a_day(self, clock: FakeClock) -> None:
+        """However often upkeep runs: it reads the whole table."""
+        known = KnownIds(clock, Filters(clock, Memory()))
+        assert await known.rebuild(lambda: each(["a", "b"])) == 2
+        await clock.advance(3_600)
+        assert await known.rebuild(lambda: each(["a", "b"])) == 0
+        await clock.advance(6 * 3_600)
+        assert await known.rebuild(lambda: each(["a", "b"])) == 2
+
+
+async def test_the_state_table_behind_a_filter(state_table: Table, clock: FakeClock) -> None:
+    """Identifiers of every kind that is looked up are in the filter; what is ruled out is not read; the rest is."""
+    known = KnownIds(clock, Filters(clock, Memory()))
+    there, new, gone = (id_at(clock.now() - age, f"{age:018d}") for age in (9_000, 10, 9_001))
+    for pk, sk in ((f"batch#{there}", "meta"), (f"file#{there}", "upload"), ("batch#active", there), ("key#x", "meta")):
+        await state_table.put({"pk": pk, "sk": sk})
+    assert {found async for found in ids_of(state_table)} == {there}
+    await known.rebuild(lambda: ids_of(state_table))
+    screened = ScreenedTable(state_table.aws, state_table.name, known)
+    await state_table.put({"pk": f"resp#{new}", "sk": "meta"})
+    await state_table.put({"pk": f"resp#{gone}", "sk": "meta"})
+    assert await screened.get(f"batch#{there}", "meta") is not None
+    assert await screened.get(f"resp#{new}", "meta") is not None
+    # It was put behind the filter's back, which proves that it is not read.
+    assert await screened.get(f"resp#{gone}", "meta") is None
+    assert await screened.get("key#x", "meta") is not None
+
+
+async def stored(*pairs: tuple[str, str]) -> AsyncIterator[tuple[str, str]]:
+    for pair in pairs:
+        yield pair
+
+
+async def test_the_keys_in_the_table(cache_table: Table, clock: FakeClock) -> None:
+    """Entries by scope and key, without leases and links."""
+    store = DynamoStore(cache_table, clock)
+    await store.put("acme#x", kept_of(key_of("a"), clock.now()))
+    await store.link("acme#x", key_of("b"), key_of("a"), clock.now() + 9)
+    assert [pair async for pair in keys_of(cache_table)] == [("acme#x", key_of("a"))]
 
 
 class Counting(LocalStore):
@@ -162,7 +191,7 @@ async def test_known_keys_save_reads(clock: FakeClock) -> None:
     store = Counting(clock)
     keys = KnownKeys(clock, Filters(clock, Memory()))
     await store.put("acme", kept_of(query_of("stored").key, clock.now()))
-    assert await keys.rebuild(store) == 1
+    assert await keys.rebuild(stored(("acme", query_of("stored").key))) == 1
     room = CacheRoom(clock, CacheOptions(), near_of(clock, "lru", 9, 99_999), store, known=keys)
     store.reads = 0
     asked = await room.look(query_of("never stored"), plan_of())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgewise.aws import Table
+from edgewise.aws import Aws, Table
 from edgewise.background import Background
 from edgewise.cache.dynamodb import DynamoStore
 from edgewise.cache.dynamodb_meeting import DynamoLeases, DynamoRules
@@ -17,7 +17,7 @@ from edgewise.cache.s3 import Bucket, Spill
 from edgewise.clock import Clock
 
 if TYPE_CHECKING:
-    from edgewise.cache.known import KnownKeys
+    from edgewise.cache.known import KnownIds, KnownKeys
     from edgewise.cache.popular import Popular
 
 
@@ -60,6 +60,20 @@ def room_of(
         known=known,
         popular=_popular(clock, table) if options.keep_requests else None,
     )
+
+
+def known_keys_of(clock: Clock, aws: Aws, bucket: str) -> KnownKeys:
+    """The filter of stored keys that upkeep shares through the bucket."""
+    from edgewise.cache.known import Filters, KnownKeys
+
+    return KnownKeys(clock, Filters(clock, Bucket(aws, bucket)))
+
+
+def known_ids_of(clock: Clock, aws: Aws, bucket: str) -> KnownIds:
+    """The filter of identifiers that upkeep shares through the bucket."""
+    from edgewise.cache.known import Filters, KnownIds
+
+    return KnownIds(clock, Filters(clock, Bucket(aws, bucket)))
 
 
 def _popular(clock: Clock, table: Table | None) -> Popular:

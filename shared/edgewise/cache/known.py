@@ -14,18 +14,19 @@ Trouble with a filter means that there is none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 from edgewise.cache.bloom import Bloom
-from edgewise.cache.port import Store, StoreError
+from edgewise.cache.port import StoreError
 from edgewise.clock import Clock, minted_at
 
-T = TypeVar("T")
 PREFIX = "filters/"
 RELOAD_S = 600.0
-SLACK_S = 300.0
-"""Identifiers this much older than a filter must be in it: minting and storing are not one moment."""
+IDS = "ids"
+REBUILD_S = 6 * 3600.0
+SLACK_S = 7200.0
+"""Identifiers this much older than a filter must be in it. A file takes its upload's identifier, an hour later."""
 SKEW_S = 300.0
 """An identifier from further in the future than clocks can differ was not minted here."""
 
@@ -66,40 +67,43 @@ class Filters:
     async def put(self, name: str, bloom: Bloom) -> None:
         """Share a filter. Raises StoreError."""
         await self._blobs.put(PREFIX + name, bloom.dumps())
+        self._known[name] = bloom
+        self._read_at[name] = self._clock.tick()
 
 
 class KnownIds:
-    """Identifiers of one kind (`name`): batches, files, responses."""
+    """Identifiers of batches, files, uploads, responses: whatever has a name of its own in the state table."""
 
-    def __init__(self, clock: Clock, filters: Filters, name: str) -> None:
+    def __init__(self, clock: Clock, filters: Filters) -> None:
         self._clock = clock
         self._filters = filters
-        self._name = f"ids/{name}"
 
     async def rules_out(self, id: str) -> bool:
-        """Nobody minted `id`, or it is gone. False: look it up."""
+        """Nobody minted `id`, or it is gone. False: look it up. An identifier that was not minted by the clock (it
+        was derived from another) carries no time, so it is always looked up."""
         minted = minted_at(id)
-        if minted is None or minted > self._clock.now() + SKEW_S:
-            return True
-        bloom = await self._filters.get(self._name)
+        if minted is None:
+            return False
+        now = self._clock.now()
+        if minted > now - SLACK_S:
+            # Too new for any filter, which is then not even read; or from a future that no clock here has seen.
+            return minted > now + SKEW_S
+        bloom = await self._filters.get(IDS)
         return bloom is not None and minted < bloom.built_at - SLACK_S and id not in bloom
 
-    async def rebuild(self, ids: AsyncIterator[str]) -> int:
-        """Share a filter of `ids`, which are all there are; how many. Raises StoreError."""
-        # Taken before the first is read: what is minted meanwhile may be missing.
+    async def rebuild(self, ids: Callable[[], AsyncIterator[str]]) -> int:
+        """Share a filter of `ids()`, which are all there are, unless the shared one is young; how many, 0 if so.
+
+        Raises StoreError.
+        """
+        shared = await self._filters.get(IDS)
         built_at = self._clock.now()
-        listed = [each async for each in ids]
-        await self._filters.put(self._name, Bloom.of(listed, built_at))
+        if shared is not None and built_at - shared.built_at < REBUILD_S:
+            return 0
+        # The time was taken before the first is read: what is minted meanwhile may be missing.
+        listed = [each async for each in ids()]
+        await self._filters.put(IDS, Bloom.of(listed, built_at))
         return len(listed)
-
-
-def screened(get: Callable[[str], Awaitable[T | None]], known: KnownIds) -> Callable[[str], Awaitable[T | None]]:
-    """`get`, but what is ruled out is None without a read."""
-
-    async def find(id: str) -> T | None:
-        return None if await known.rules_out(id) else await get(id)
-
-    return find
 
 
 class KnownKeys:
@@ -120,12 +124,12 @@ class KnownKeys:
         if bloom is not None:
             bloom.add(key)
 
-    async def rebuild(self, store: Store) -> int:
-        """Share a filter for each scope of `store`; how many keys. Costs a scan. Raises StoreError."""
+    async def rebuild(self, stored: AsyncIterator[tuple[str, str]]) -> int:
+        """Share a filter for each scope of `stored`, all scopes and keys there are; how many. Raises StoreError."""
         built_at = self._clock.now()
         keys: dict[str, list[str]] = {}
-        async for scope, kept in store.walk():
-            keys.setdefault(scope, []).append(kept.entry.key)
+        async for scope, key in stored:
+            keys.setdefault(scope, []).append(key)
         for scope, listed in keys.items():
             await self._filters.put(f"keys/{scope}", Bloom.of(listed, built_at))
         return sum(map(len, keys.values()))
