@@ -66,7 +66,8 @@ async def test_batch_work_waits_while_interactive_requests_are_throttled() -> No
     busy_s = 30.0
 
     async def pressure(_model: str) -> float:
-        return max(0.0, until - float(rig.clock.tick()))
+        left_s: float = until - rig.clock.tick()
+        return max(0.0, left_s)
 
     until = rig.clock.tick() + busy_s
     began: list[float] = []
