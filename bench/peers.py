@@ -41,9 +41,9 @@ NEEDED = {
     "litellm": ["litellm[proxy]>=1.80,<2"],
 }
 BASELINE = "lean-aiohttp"
-SLOW, STREAM = "lat-1000", "itl-10-n-50"
-CHUNKS = 51
-"""The role's chunk and fifty with text."""
+SLOW, SHORT, LONG = "lat-1000", "itl-10-n-10", "itl-10-n-60"
+LONGER_BY = 50
+"""Chunks that a long stream has more than a short one."""
 LITELLM_KEY = "sk-" + "a1b2c3d4" * 4
 LITELLM_QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
 
@@ -82,7 +82,7 @@ def _litellm(upstream: str, *, cached: bool) -> dict[str, Any]:
             "model_name": name,
             "litellm_params": {"model": f"openai/{name}", "api_base": f"{upstream}/v1", "api_key": "sk-upstream"},
         }
-        for name in ("m", SLOW, STREAM)
+        for name in ("m", SLOW, SHORT, LONG)
     ]
     cache = {"cache": True, "cache_params": {"type": "local"}} if cached else {}
     return {"model_list": models, "litellm_settings": {"telemetry": False, "num_retries": 0, **cache}}
@@ -107,10 +107,13 @@ async def passing(server: Contestant, seconds: float, figures: dict[str, list[fl
 
 
 async def streaming(server: Contestant, seconds: float, figures: dict[str, list[float]]) -> None:
-    """Fifty chunks, ten milliseconds apart; the cost of what is not a chunk is in it."""
-    ask = server.ask(STREAM, f"Tell number {SLOT} a story.", stream=True)
-    tally, cost_us = await costed(server, ask, 20, seconds)
-    figures["streamed chunk, CPU µs"].append(cost_us / CHUNKS)
+    """Chunks ten milliseconds apart, twenty streams at once; what fifty chunks more cost is the cost of a chunk."""
+    costs = []
+    for model in (SHORT, LONG):
+        tally, cost_us = await costed(server, server.ask(model, f"Story {SLOT}.", stream=True), 20, seconds)
+        costs.append(cost_us)
+    figures["stream of 10 chunks, CPU µs"].append(costs[0])
+    figures["each further chunk, CPU µs"].append((costs[1] - costs[0]) / LONGER_BY)
     figures["first byte of a stream, p50 ms"].append(statistics.median(tally.first_ms))
 
 
@@ -197,7 +200,11 @@ def _cell(values: list[float] | None, base: list[float] | None) -> str:
     told = _short(middle)
     if min(values) != max(values):
         told += f" [{_short(min(values))}–{_short(max(values))}]"
-    return f"{told} ({middle / statistics.median(base):.2g}×)" if base else told
+    return f"{told} ({_ratio(middle / statistics.median(base))}×)" if base else told
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _short(value: float) -> str:
