@@ -19,30 +19,29 @@ from functools import cache
 from pathlib import Path
 
 from edgewise.chat import ChatRequest, text_of
+from edgewise.patterns import later
 from edgewise.routing.tokens import estimate
 
 MOST_CHARS = 2400
 """Of a longer text the head and the tail are read: questions stand at the ends."""
 
-WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
-CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-NUMBER = re.compile(r"\d[\d,]*\.?\d*")
-SENTENCE = re.compile(r"[.!?](?:\s|$)|[。！？；]")
-CONDITION = re.compile(
+WORD = later(r"[^\W\d_]+(?:'[a-z]+)?")
+CJK = later(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+NUMBER = later(r"\d[\d,]*\.?\d*")
+SENTENCE = later(r"[.!?](?:\s|$)|[。！？；]")
+CONDITION = later(
     r"\b(?:if|then|each|every|per|after|before|than|more|less|when|while|but|except|only|must|not|si|cada|wenn|aber"
     r"|nicht|nur|muss)\b|如果|假如|若|每|之前|之后|以后|但|除了|只|必须|不|当"
 )
-FRACTION = re.compile(
+FRACTION = later(
     r"\d/\d|\b(?:half|third|quarter|twice|times|percent|fraction|ratio|average)\b|%|一半|分之|倍|百分|平均|比例"
 )
-STEP = re.compile(
+STEP = later(
     r"\b(?:step by step|first|second|finally|then|prove|derive|explain why|compare|design|plan|analy[sz]e)\b"
     r"|首先|然后|最后|步骤|证明|推导|分析|比较|设计"
 )
-CODE = re.compile(
-    r"```|\b(?:def|class|function|import|return|assert|select|const|public|void|lambda)\b|[{};]\s*$|=>|=="
-)
-MATHS = re.compile(
+CODE = later(r"```|\b(?:def|class|function|import|return|assert|select|const|public|void|lambda)\b|[{};]\s*$|=>|==")
+MATHS = later(
     r"\\(?:frac|sum|int|sqrt|le|ge|cdot|begin|text)|\$[^$]+\$|[=<>^]\s*-?\d|\b(?:integral|theorem|polynomial"
     r"|equation|probability|matrix|derivative)\b|方程|积分|概率|定理|矩阵"
 )
@@ -58,7 +57,7 @@ WRAPPER_WORDS = frozenset(
         " 问题 请 谢谢 回答 你好 以下 帮 我 请回答以下问题 请回答下面的问题 请问 帮我",
     )
 )
-SEGMENT = re.compile(r"[^.!?:\n。！？：]*[.!?:\n。！？：]*\s*")
+SEGMENT = later(r"[^.!?:\n。！？：]*[.!?:\n。！？：]*\s*")
 LONGEST_WRAPPER_WORDS = 16
 
 DENSE = (

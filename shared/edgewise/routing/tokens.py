@@ -17,8 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 from edgewise.chat import ChatRequest, Usage, text_of
+from edgewise.patterns import later
 
-PIECE = re.compile(
+PIECE = later(
     r"(?P<word>[A-Za-z]+)|(?P<digits>[0-9]+)|(?P<newline>[ \t]*\n\s*)|(?P<space>[ \t]{2,})|[ \t]"
     r"|(?P<cjk>[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]+)|(?P<hangul>[\uac00-\ud7af]+)"
     r"|(?P<cyrillic>[\u0400-\u04ff]+)|(?P<other>[^\W\d_]+)|(?P<mark>[^\w\s]+|_+)|(?P<rest>.)",
