@@ -185,7 +185,9 @@ def conversations_set(lab: Lab, rows: list[dict[str, Any]]) -> dict[str, Any]:
     asker = ExactAsker(Meaningful())
 
     def query(messages: list[dict[str, Any]]) -> Query:
-        plan = Plan(Principal("bench", "key"), ChatRequest({"model": "m", "messages": messages}), CachePolicy("semantic"))
+        plan = Plan(
+            Principal("bench", "key"), ChatRequest({"model": "m", "messages": messages}), CachePolicy("semantic")
+        )
         return asker.query(plan, Target("bench/m", ()))
 
     asked = {row["id"]: (query(row["a"]), query(row["b"])) for row in rows}
@@ -263,7 +265,9 @@ def told(done: Outcome) -> dict[str, Any]:
     }
 
 
-def stream_set(stream: Stream, findings: Findings, *, noise: Noise | None = None, others: bool = True) -> dict[str, Any]:
+def stream_set(
+    stream: Stream, findings: Findings, *, noise: Noise | None = None, others: bool = True
+) -> dict[str, Any]:
     """Every policy over one stream; hindsight's cut is the one that hits most at Edgewise's own share of wrong."""
     found = {f"edgewise@{bound}": told(run_edgewise(stream, bound, findings, noise=noise)) for bound in BOUNDS}
     if not others:
@@ -313,7 +317,11 @@ def latency(lab: Lab, texts: list[str]) -> dict[str, Any]:
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     large = WarmIndex(vectors.shape[1])
     scale = np.abs(wide).max(axis=1) / 127
-    large.fill([Row(str(i), str(i), "", 1e12) for i in range(len(wide))], np.round(wide / scale[:, None]).astype(np.int8), scale)
+    large.fill(
+        [Row(str(i), str(i), "", 1e12) for i in range(len(wide))],
+        np.round(wide / scale[:, None]).astype(np.int8),
+        scale,
+    )
     for i in range(100):
         a = time.perf_counter()
         large.nearest(wide[i], 5, 0.0)

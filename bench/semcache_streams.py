@@ -18,8 +18,8 @@ import numpy as np
 from bench.vcache import Seen, explore_probability
 from edgewise.cache.semantic.bound import CUTS, Evidence, Licence, Rule, licence
 from edgewise.cache.semantic.features import NAMES, compare
-from edgewise.cache.semantic.meaning import scores_of
-from edgewise.cache.semantic.shadow import FIRST, trusted
+from edgewise.cache.semantic.meaning import scores_of, surely_same
+from edgewise.cache.semantic.shadow import FIRST, Watch, trusted
 from edgewise.cache.semantic.verifier import Finding, Verifier, both, leads, reading, vetoed
 from edgewise.query.classify import read_turn
 
@@ -106,9 +106,7 @@ def drifted(stream: Stream, share: float = 0.3, seed: int = 0) -> Stream:
     names = sorted(set(stream.classes))
     changed = set(random.Random(seed).sample(names, int(len(names) * share)))
     middle = len(stream.texts) // 2
-    classes = [
-        f"{name} (new)" if at >= middle and name in changed else name for at, name in enumerate(stream.classes)
-    ]
+    classes = [f"{name} (new)" if at >= middle and name in changed else name for at, name in enumerate(stream.classes)]
     return Stream(stream.name + " drift", stream.texts, classes, stream.vectors)
 
 
@@ -167,7 +165,9 @@ class Findings:
                 found = (row, vetoed(features), features["repeat"] > 0, 0.0)
                 self._known[text, other] = found
             known.append(found)
-        same, topic = self._verifier.rate([found[0] for found in known], leads([c for _, c, _ in others], [k for _, _, k in others]))
+        same, topic = self._verifier.rate(
+            [found[0] for found in known], leads([c for _, c, _ in others], [k for _, _, k in others])
+        )
         return [
             Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", repeat)
             for (_, veto, repeat, _), s, t in zip(known, same, topic, strict=True)
@@ -195,7 +195,7 @@ def run_edgewise(
     rule = Rule(bound, false_alarm=noise.false_alarm, missed=noise.missed)
     evidence, members, owner = Evidence(), [], {}
     by_text: dict[str, int] = {}
-    now, known = 0.0, None
+    now, known, watch = 0.0, None, Watch()
     for at, name in enumerate(stream.classes):
         now += seconds
         text = stream.texts[at]
@@ -206,7 +206,9 @@ def run_edgewise(
         near = [each for each in near if stream.near[at, each] >= LEAST_COSINE]
         served = False
         if near:
-            found = findings.of(text, [(stream.texts[each], float(stream.near[at, each]), str(owner[each])) for each in near])
+            found = findings.of(
+                text, [(stream.texts[each], float(stream.near[at, each]), str(owner[each])) for each in near]
+            )
             best, finding = max(
                 zip(near, found, strict=True), key=lambda pair: (both(pair[1]), stream.near[at, pair[0]])
             )
@@ -214,24 +216,30 @@ def run_edgewise(
             right = stream.classes[entry] == name
             if known is None:
                 evidence.fade(now, half_life_s)
-                known = licence(evidence, rule, prior=trusted(evidence, judged))
+                known = licence(evidence, rule, prior=trusted(evidence, judged, watch.alarmed))
             if not finding.veto and (finding.repeat or known.allows(scores)):
                 done.serve(at, right)
                 served = True
-            if judged and any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()) and chance.random() < (
-                1.0 if evidence.total() < FIRST else steady
-            ):
-                done.judged += 1
-                said = chance.random() >= noise.false_alarm if right else chance.random() < noise.missed
-                evidence.see(scores, not said)
-                known = None
-                if said:
-                    members.append(at)
-                    owner[at] = entry
+            if judged and any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()):
+                sampled = chance.random() < (1.0 if evidence.total() < FIRST else steady)
+                if sampled or chance.random() < watch.rate(served):
+                    done.judged += 1
+                    said = chance.random() >= noise.false_alarm if right else chance.random() < noise.missed
+                    if sampled:
+                        evidence.see(scores, not said)
+                        known = None
+                    if served and watch.alarm.see(not said, rule.reported):
+                        evidence, known, watch.alarmed = Evidence(at=now), None, True
+                    if not said and surely_same(finding):
+                        members = [each for each in members if owner[each] != entry]
+                        by_text.pop(stream.texts[entry], None)
+                    if said:
+                        members.append(at)
+                        owner[at] = entry
         if not served:
             by_text[text] = at
             if not stream.exact[at]:
-                if at in owner:
+                if at in owner and at in members:
                     members.remove(at)
                 members.append(at)
                 owner[at] = at
@@ -249,4 +257,15 @@ def _nearest(stream: Stream, at: int, members: list[int], k: int) -> list[int]:
     return [int(rows[each]) for each in best[np.argsort(-scores[best])]]
 
 
-__all__ = ["Findings", "Licence", "Noise", "Outcome", "Stream", "banking", "drifted", "run_cosine", "run_edgewise", "run_vcache"]
+__all__ = [
+    "Findings",
+    "Licence",
+    "Noise",
+    "Outcome",
+    "Stream",
+    "banking",
+    "drifted",
+    "run_cosine",
+    "run_edgewise",
+    "run_vcache",
+]

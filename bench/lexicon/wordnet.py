@@ -62,7 +62,9 @@ def senses(folder: Path) -> dict[str, list[tuple[int, Synset]]]:
 
 
 def wider(
-    known: set[str], sets: dict[Synset, tuple[list[str], list[tuple[str, Synset, str]]]], meanings: dict[str, list[tuple[int, Synset]]]
+    known: set[str],
+    sets: dict[Synset, tuple[list[str], list[tuple[str, Synset, str]]]],
+    meanings: dict[str, list[tuple[int, Synset]]],
 ) -> set[str]:
     """Plain words that were tagged at least once, or stand in one of the two commonest synsets of a known word."""
     found = {word for word, several in meanings.items() if several[0][0] > 5}

@@ -3,7 +3,8 @@
     python bench/lexicon/words.py
 
 Each whole word of WordPiece's vocabulary (they stand there in order of frequency) is embedded alone by
-all-MiniLM-L6-v2, centred, turned to its 64 strongest directions and kept as int8. WordNet's other words follow them. About 2 MB.
+all-MiniLM-L6-v2, centred, turned to its 64 strongest directions and kept as int8.
+WordNet's other words follow them. About 2 MB.
 """
 
 from __future__ import annotations

@@ -15,7 +15,9 @@ import re
 from typing import Any
 
 from edgewise.chat import ChatRequest
+from edgewise.patterns import later
 from edgewise.query.asker import Reading
+from edgewise.query.solo import any_of, stands_alone
 from edgewise.query.text import language, normal
 from edgewise.words import Volatility
 
@@ -23,91 +25,71 @@ LONGEST_CHARS = 600
 """About 150 words: beyond, a sentence encoder no longer reads everything."""
 
 
-def _any(*words: str) -> re.Pattern[str]:
-    return re.compile(r"(?<![\w'])(?:" + "|".join(words) + r")(?![\w'])")
-
-
-_CODE = re.compile(
-    r"```|`[^`]+`|^\s{4,}\S|[{};]\s*$|[=!<>]=|=>|->|::|\w+\(\w*\)|\w+\.\w+\(|\b(?:def|class|import|return|function|const"
-    r"|SELECT .+ FROM|#include)\b(?=.*[(){};:=*])|</?\w+>|\$[A-Za-z_]\w+|\w+_\w+|\b[a-z]+[A-Z]\w+\(|\\[a-z]+\{|https?://",
+_CODE = later(
+    r"```|`[^`]+`|^\s{4,}\S|[{};]\s*$|[=!<>]=|=>|->|::|\w+\(\w*\)|\w+\.\w+\(|\b(?:def|class|import|return"
+    r"|function|const"
+    r"|SELECT .+ FROM|#include)\b(?=.*[(){};:=*])|</?\w+>|\$[A-Za-z_]\w+|\w+_\w+|\b[a-z]+[A-Z]\w+\("
+    r"|\\[a-z]+\{|https?://",
     re.MULTILINE,
 )
-_SUM = re.compile(r"\d\s*[-+*/^×÷]\s*\d|[a-z]\s*=\s*-?\d|\d+\s*[-+]\s*\d+\s*=|√|∫|\b\d+x\b")
-_GIVEN = _any(
+_SUM = later(r"\d\s*[-+*/^×÷]\s*\d|[a-z]\s*=\s*-?\d|\d+\s*[-+]\s*\d+\s*=|√|∫|\b\d+x\b")
+_GIVEN = any_of(
     "translate", "rewrite", "rephrase", "paraphrase", "summari[sz]e", "proofread", "correct the (?:following|grammar)",
     "the following", "below", "above", "this (?:text|email|code|essay|paragraph|sentence|article|document)",
 )  # fmt: skip
-_ZH_GIVEN = re.compile(r"翻译|改写|润色|总结|概括|以下|下面|上面|这段|这篇|这句话")
-_LIVE = _any(
-    "right now", "at the moment", "currently", "latest", r"live (?:score|scores|price|prices|data|updates?|stream)", "today's", "tonight", "this (?:morning|afternoon|evening)",
-    "breaking", "news", "stock price", "share price", r"(?:what(?:'s| is| are)|current) (?:the )?(?:[\w/]+ ){0,3}exchange rates?", "weather", "forecast",
+_ZH_GIVEN = later(r"翻译|改写|润色|总结|概括|以下|下面|上面|这段|这篇|这句话")
+_LIVE = any_of(
+    "right now", "at the moment", "currently", "latest", r"live (?:score|scores|price|prices|data|updates?|stream)",
+    "today's", "tonight", "this (?:morning|afternoon|evening)",
+    "breaking", "news", "stock price", "share price",
+    r"(?:what(?:'s| is| are)|current) (?:the )?(?:[\w/]+ ){0,3}exchange rates?", "weather", "forecast",
     r"(?:the|current|final) score", "trending",
     "how (?:is|are) .{0,30} doing", "what time is it", "what day is (?:it|today)", "what's the date", "up to date",
     "most recent", "just (?:happened|announced|released)", "so far", "as of now",
 )  # fmt: skip
-_ZH_LIVE = re.compile(r"现在几点|今天几号|实时|最新|目前|刚刚|股价|汇率|天气|新闻|比分|热搜|此刻|当前")
-_DAILY = _any("today", "tomorrow", "yesterday", "this week", "next week", "this weekend", "last night", "this month")
-_ZH_DAILY = re.compile(r"今天|明天|昨天|后天|本周|这周|下周|周末|本月|这个月")
-_SLOW = _any(
+_ZH_LIVE = later(r"现在几点|今天几号|实时|最新|目前|刚刚|股价|汇率|天气|新闻|比分|热搜|此刻|当前")
+_DAILY = any_of("today", "tomorrow", "yesterday", "this week", "next week", "this weekend", "last night", "this month")
+_ZH_DAILY = later(r"今天|明天|昨天|后天|本周|这周|下周|周末|本月|这个月")
+_SLOW = any_of(
     "price", "prices", "cost", "fee", "fees", "opening (?:hours|times)", "deadline", "president", "prime minister",
     "ceo", "population", "version", "this year", "next year", "open", "available", "recommend", "best",
 )  # fmt: skip
-_ZH_SLOW = re.compile(r"价格|多少钱|费用|营业时间|总统|总理|人口|版本|今年|明年|推荐|最好")
-_ORDER = re.compile(
+_ZH_SLOW = later(r"价格|多少钱|费用|营业时间|总统|总理|人口|版本|今年|明年|推荐|最好")
+_ORDER = later(
     r"^(?:(?:please|pls|kindly|ok|okay|yes|yeah|so|then|and|now|just|hi|hello|hey)[,\s]+)*"
-    r"(?:(?:can|could|would|will) you (?:please |just |kindly )?|i(?:'d| would) like you to |i need you to |go ahead and )?"
+    r"(?:(?:can|could|would|will) you (?:please |just |kindly )?|i(?:'d| would) like you to "
+    r"|i need you to |go ahead and )?"
     r"(?:do(?:n't| not) )?"
-    r"(?:cancel|delete|remove|send|transfer|pay|buy|book|order|refund|close|unsubscribe|subscribe me|sign me up|transfer"
+    r"(?:cancel|delete|remove|send|transfer|pay|buy|book|order|refund|close|unsubscribe|subscribe me"
+    r"|sign me up|transfer"
     r"|block|freeze|unfreeze|activate|deactivate|submit|email|call|text|message|post|upload|reset|renew|withdraw"
     r"|approve|reject|register me|enrol me|add me|change|update|move|reschedule|charge|merge|deploy|run|restart)\s+"
     r"(?:my|the|this|that|these|those|it|them|him|her|us|me|all|one|a|an|another|\d|[£$€])(?![\w'])"
 )
-_ZH_ORDER = re.compile(r"^(?:请|麻烦|帮我|帮忙|给我|替我|你帮我)+.{0,4}(?:取消|删除|发送|转账|支付|购买|预订|下单|退款|注销|关闭|修改|提交|续费|充值|提现)")
-_OWN = re.compile(
-    r"(?:where(?:'s| is| are)|what(?:'s| is| was| are| were)|when(?:'s| is| was| will| does)|how much (?:is|was|are|do i owe)"
-    r"|has|have|did|is|are|was|track|show(?: me)?|check|why (?:is|was|has|did))\s+(?:you\s+\w+\s+|the status of |there )?"
-    r"my\s+(?:\w+\s+){0,2}(?:balance|order|orders|bill|invoice|payment|payments|refund|delivery|parcel|package|appointment"
-    r"|booking|reservation|claim|application|statement|transaction|transactions|salary|payslip|score|grade|grades|results?"
-    r"|prescription|subscription|address|phone number|email|date of birth|name|account number|card number|pin|password)(?![\w'])"
-    r"|(?<![\w'])(?:do i owe|have i (?:got|paid|been|booked|ordered)|am i (?:being|still|registered|booked)|did i)(?![\w'])"
+_ZH_ORDER = later(
+    r"^(?:请|麻烦|帮我|帮忙|给我|替我|你帮我)+.{0,4}(?:取消|删除|发送|转账|支付|购买|预订|下单|退款|注销|关闭|修改|提交|续费|充值|提现)"
 )
-_ZH_OWN = re.compile(r"我的(?:余额|订单|账单|快递|包裹|退款|预约|申请|成绩|工资|密码|账号|手机号|地址|会员)(?!.{0,6}怎么|.{0,6}如何)|我(?:欠|还剩)多少")
-_SECRET = re.compile(
-    r"[\w.+-]+@[\w-]+\.\w{2,}|\b(?:\d[ -]?){13,19}\b|\b\d{3}-\d{2}-\d{4}\b|\+?\d{1,3}[ -]\d{3,4}[ -]\d{3,4}[ -]?\d{0,4}\b"
+_OWN = later(
+    r"(?:where(?:'s| is| are)|what(?:'s| is| was| are| were)|when(?:'s| is| was| will| does)"
+    r"|how much (?:is|was|are|do i owe)"
+    r"|has|have|did|is|are|was|track|show(?: me)?|check|why (?:is|was|has|did))\s+(?:you\s+\w+\s+"
+    r"|the status of |there )?"
+    r"my\s+(?:\w+\s+){0,2}(?:balance|order|orders|bill|invoice|payment|payments|refund|delivery|parcel"
+    r"|package|appointment"
+    r"|booking|reservation|claim|application|statement|transaction|transactions|salary|payslip|score"
+    r"|grade|grades|results?"
+    r"|prescription|subscription|address|phone number|email|date of birth|name|account number|card number"
+    r"|pin|password)(?![\w'])"
+    r"|(?<![\w'])(?:do i owe|have i (?:got|paid|been|booked|ordered)|am i (?:being|still|registered"
+    r"|booked)|did i)(?![\w'])"
+)
+_ZH_OWN = later(
+    r"我的(?:余额|订单|账单|快递|包裹|退款|预约|申请|成绩|工资|密码|账号|手机号|地址|会员)(?!.{0,6}怎么|.{0,6}如何)|我(?:欠|还剩)多少"
+)
+_SECRET = later(
+    r"[\w.+-]+@[\w-]+\.\w{2,}|\b(?:\d[ -]?){13,19}\b|\b\d{3}-\d{2}-\d{4}\b"
+    r"|\+?\d{1,3}[ -]\d{3,4}[ -]\d{3,4}[ -]?\d{0,4}\b"
     r"|\b(?=\w*\d)(?=\w*[A-Za-z])\w{3,}-?\w*\d{3,}\b|#\d{3,}|\b\d{5,}\b"
-)
-_LEANING = _any(
-    "it", "its", "it's", "that", "that's", "this", "they", "them", "their", "these", "those", "he", "him", "his", "she",
-    "her", "hers", "ones?", "there's that", "then", "still", "again", "instead", "else", "too", "either", "already",
-    "yet", "so far", "in total", "total", "altogether", "extra", "left over", "anyway", "same", "others?", "both",
-    "former", "latter", "previous", "above", "earlier", "next one", "first one", "second one", "someone", "somebody",
-    "you (?:said|mentioned|suggested|told)", "i (?:said|mentioned|told|asked)", "we (?:discussed|talked|take|get|need)",
-    "actually", "though", "now", "my (?:new|old)", "the (?:first|second|third|last|other|new|old|cheaper|cheapest|bigger|smaller)"
-)  # fmt: skip
-_LEADING = re.compile(
-    r"^(?:and|but|so|or|also|then|because|yes|yeah|yep|yup|no|nope|nah|ok|okay|sure|right|great|fine|good|cool|perfect|nice"
-    r"|thanks|thank you|cheers|oh|ah|hmm+|well|what about|how about|what if|go (?:ahead|on|for)|do it|why not|same|more"
-    r"|like|maybe|i'll|i will|i'd|let's|lets|please do|continue|carry on|next|not)(?![\w'])"
-)
-_SHIFT = re.compile(
-    r"^(?:(?:ok|okay|great|thanks|thank you|cool|right|also|and|oh|one more thing|last thing|just one more thing)[,.!\s:-]+)*"
-    r"(?:unrelated|by the way|btw|on another note|separate(?:ly| question)|different (?:question|topic|thing)"
-    r"|before i go|another question|quick question|completely different|changing (?:the )?(?:subject|topic)|out of curiosity"
-    r"|in general|generally)[,:;\s]+(?:but |though |completely )?"
-)
-_BARE_THE = re.compile(
-    r"(?<![\w'])the ([a-z-]+)(?=[?.!,;]|$| (?:is|are|was|be|will|would|can|take|open|close|cost|still|come|go|get|need|have|has"
-    r"|by|then|today|tomorrow|on|at|in|if|when|and|or|do|does|show|arrive|work|start|end|run|back|first|too|much|anyway)(?![\w']))"
-)
-_OWN_ANTECEDENT = re.compile(r"(?<![\w'])(?:an?|any|some) [a-z].*[,;]|(?<![\w'])(?:an?|any|some) [a-z-]+ .*(?:and|if|but|or) ")
-_UNIQUE = frozenset(
-    ["uk", "us", "usa", "eu", "nhs", "internet", "web", "moon", "sun", "earth", "world", "sky", "sea", "ocean", "government", "police", "law", "weather", "app", "website", "site", "weekend", "morning", "afternoon", "evening", "night", "future", "past", "phone", "news", "company", "business", "bank", "queen", "king", "president", "public", "country", "city", "environment", "economy", "military", "army", "universe", "government", "post", "library", "gym", "pool", "office", "hotel", "shop", "store", "surgery", "clinic", "hall", "museum", "theatre", "cinema", "restaurant", "cafe", "school", "hospital", "reception", "sale", "airport", "stadium"]
-)
-_ZH_LEANING = re.compile(r"[它他她]|这个|那个|这样|那样|这些|那些|上面|刚才|之前说|第[一二三四五]个|那|还有|另外一个|其他|还是|继续|然后|一共|总共")
-_ZH_LEADING = re.compile(r"^(?:好的|好|嗯|对|是的|不是|不|可以|行|那|那么|然后|还有|所以|但是|而且|谢谢)")
-_CONTENT = re.compile(r"[a-z][a-z'-]{2,}")
-_THIN = frozenset(
-    ["how", "what", "when", "where", "which", "who", "why", "can", "could", "will", "would", "should", "may", "might", "must", "does", "did", "are", "was", "were", "have", "has", "had", "you", "your", "the", "and", "for", "with", "from", "that", "this", "not", "any", "some", "get", "got", "much", "many", "long", "far", "there", "here", "about", "into", "out", "off", "just", "does", "don't", "i'm", "i'd", "is", "it", "my", "me", "our", "we", "be", "do", "in", "on", "at", "to", "of", "a", "an", "or", "if", "please", "would", "like", "need", "want", "know", "tell"]
 )
 
 
@@ -169,29 +151,6 @@ def read_turn(text: str, *, within: bool) -> Reading:
         # Inside its conversation it may still match: every earlier turn is in the partition.
         return Reading("semantic", "conversation", age)
     return Reading("semantic", "", age, alone)
-
-
-def stands_alone(text: str) -> bool:
-    """Whether a turn means the same to somebody who has not heard the conversation.
-
-    Nothing in it points back (pronouns, "still", "the second one", a bare "the refund"), it does not begin as an
-    answer does, and it names at least three things of its own (a proper name counts twice). A spoken change of topic ("by the way") is taken at its
-    word for the beginning, never for what follows.
-    """
-    low = text.casefold().replace("\u2019", "'").strip()
-    if language(text) == "zh":
-        return not _ZH_LEADING.search(low) and not _ZH_LEANING.search(low) and len(re.findall(r"[一-鿿]", low)) >= 6
-    shifted = _SHIFT.sub("", low)
-    if shifted == low and _LEADING.search(low):
-        return False
-    # "Is there a cloakroom, and how much is it?": what "it" points back to is in the turn itself.
-    leaning = _LEANING.search(shifted)
-    if leaning and not (leaning[0] in ("it", "they", "one") and _OWN_ANTECEDENT.search(shifted[: leaning.start()])):
-        return False
-    if any(noun not in _UNIQUE for noun in _BARE_THE.findall(shifted)):
-        return False
-    named = bool(re.search(r"(?<!^)(?<![.!?]\s)\b(?!I\b)[A-Z]\w+", text))
-    return len({word for word in _CONTENT.findall(shifted) if word not in _THIN}) + named >= 3
 
 
 def _volatility(low: str) -> Volatility:

@@ -11,23 +11,83 @@ import re
 import unicodedata
 from typing import Literal
 
+from edgewise.patterns import later
+
 Language = Literal["en", "zh", "other"]
 
-_SPACES = re.compile(r"\s+")
-_GREETING = re.compile(
+_SPACES = later(r"\s+")
+_GREETING = later(
     r"^(?:(?:hi|hello|hey|hiya|howdy|good (?:morning|afternoon|evening)|dear (?:team|all|sir|madam)|greetings)"
     r"(?: there| all| team| everyone)?(?:[,.!:;\s-]+|$))+",
 )
-_POLITE = re.compile(r"(?:[,.!?;\s-]+(?:please|pls|thanks|thank you|many thanks|thx|cheers|ta)(?: (?:a lot|so much|in advance))?)+$")
-_ASKING = re.compile(r"^(?:please|quick question|just wondering|um+|uh+|er+|so|ok|okay)[,:;.!\s-]+")
-_ZH_GREETING = re.compile(r"^(?:(?:你好|您好|哈喽|嗨|请问一下|请问|麻烦问一下|想问一下)[，,。！!：:\s]*)+")
-_ZH_POLITE = re.compile(r"[，,。！!？?\s]*(?:谢谢(?:你|您|啦|了)?|多谢|感谢|麻烦了)[。！!\s]*$")
+_POLITE = later(
+    r"(?:[,.!?;\s-]+(?:please|pls|thanks|thank you|many thanks|thx|cheers|ta)(?: (?:a lot|so much|in advance))?)+$"
+)
+_ASKING = later(r"^(?:please|quick question|just wondering|um+|uh+|er+|so|ok|okay)[,:;.!\s-]+")
+_ZH_GREETING = later(r"^(?:(?:你好|您好|哈喽|嗨|请问一下|请问|麻烦问一下|想问一下)[，,。！!：:\s]*)+")
+_ZH_POLITE = later(r"[，,。！!？?\s]*(?:谢谢(?:你|您|啦|了)?|多谢|感谢|麻烦了)[。！!\s]*$")
 _END = "?!.,;:…？！。，；：~ \t"
-_LITERAL = re.compile(r"[`\"“”{}<>=\\|]|\n\s*\n|https?://|\w\(\w*\)")
-_HAN = re.compile(r"[一-鿿]")
-_LETTER = re.compile(r"[^\W\d_]")
+_LITERAL = later(r"[`\"“”{}<>=\\|]|\n\s*\n|https?://|\w\(\w*\)")
+_HAN = later(r"[一-鿿]")
+_LETTER = later(r"[^\W\d_]")
 _COMMON = frozenset(
-    ["a", "an", "the", "is", "are", "was", "do", "does", "did", "can", "could", "will", "would", "should", "may", "have", "has", "how", "what", "when", "where", "which", "who", "why", "i", "you", "my", "your", "we", "our", "it", "to", "of", "in", "on", "for", "with", "from", "at", "by", "and", "or", "not", "no", "if", "there", "be", "get", "any", "need", "me", "this", "that", "as", "about"]
+    [
+        "a",
+        "an",
+        "the",
+        "is",
+        "are",
+        "was",
+        "do",
+        "does",
+        "did",
+        "can",
+        "could",
+        "will",
+        "would",
+        "should",
+        "may",
+        "have",
+        "has",
+        "how",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "i",
+        "you",
+        "my",
+        "your",
+        "we",
+        "our",
+        "it",
+        "to",
+        "of",
+        "in",
+        "on",
+        "for",
+        "with",
+        "from",
+        "at",
+        "by",
+        "and",
+        "or",
+        "not",
+        "no",
+        "if",
+        "there",
+        "be",
+        "get",
+        "any",
+        "need",
+        "me",
+        "this",
+        "that",
+        "as",
+        "about",
+    ]
 )
 
 

@@ -124,3 +124,10 @@ class DynamoEvidence:
             raise StoreError(f"evidence not read: {error.code}") from error
         evidence.at = now
         return evidence
+
+    async def forget(self, namespace: str) -> None:
+        try:
+            async for item in self._table.query(f"bound#{namespace}", begins="week#"):
+                await self._table.delete(item["pk"], item["sk"])
+        except AwsError as error:
+            raise StoreError(f"evidence not removed: {error.code}") from error

@@ -128,4 +128,3 @@ class Library:
     def _forget(self) -> None:
         while self.rows() > self._max_rows and len(self._held) > 1:
             self._held.popitem(last=False)
-

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.background import Background
@@ -39,6 +39,8 @@ SHARED = "shared:"
 """How the tenant of a namespace that tenants share begins."""
 
 LEAST_SAME = 0.25
+MOST_RECENT = 10_000
+"""Hits whose scores are remembered, in case somebody reports them."""
 
 
 class Embedder(Protocol):
@@ -89,6 +91,22 @@ class Candidate:
         return scores_of(self.finding)
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A candidate and what was asked; `bound` is the one under which it was served, None if it was not."""
+
+    query: Query
+    candidate: Candidate
+    bound: float | None
+    sampled: bool = False
+    """Drawn without a look at the score; otherwise its label is for the alarm alone."""
+
+
+def surely_same(finding: Finding) -> bool:
+    """Both models take the two for one question."""
+    return finding.repeat or (finding.same >= 0.8 and finding.topic >= 0.95)
+
+
 def scores_of(finding: Finding) -> dict[str, float]:
     """The finding as each ranking of the bound sees it; one intent in quite different words is not enough."""
     return {"same": finding.same, "topic": finding.topic if finding.same >= LEAST_SAME else 0.0}
@@ -119,7 +137,7 @@ class SemanticMeaning:
         self._judge = judge
         self._background = background
         self._verifier = verifier
-        self._recent: OrderedDict[str, tuple[str, Mapping[str, float]]] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[str, Mapping[str, float], float]] = OrderedDict()
 
     async def find(self, query: Query, plan: Plan) -> Hit | str:
         """A verified hit, or 'absent', 'language', 'long', 'unverified', 'unlicensed', 'quorum' or 'gone'."""
@@ -141,7 +159,8 @@ class SemanticMeaning:
         best = self.best(query.text, near)
         namespace = f"{query.tenant}/{query.namespace}"
         verdict = await self._decide(query, plan, best, namespace)
-        await self._sample(query, best, vector, embedder, namespace)
+        shown = Shown(query, best, plan.cache.max_wrong_share if isinstance(verdict, Hit) else None)
+        await self._sample(shown, vector, embedder, namespace)
         return verdict
 
     def best(self, text: str, near: list[tuple[str, Neighbour]]) -> Candidate:
@@ -168,7 +187,9 @@ class SemanticMeaning:
             return "gone"
         if kept.entry.fresh_until <= now:
             return "stale"
-        self._remember(best.near.row.key, namespace, best.scores)
+        self._recent[best.near.row.key] = (namespace, best.scores, plan.cache.max_wrong_share)
+        if len(self._recent) > MOST_RECENT:
+            self._recent.popitem(last=False)
         return Hit(
             kept.entry,
             "semantic",
@@ -213,46 +234,46 @@ class SemanticMeaning:
         known = self._recent.pop(key, None)
         if wrong:
             if known is not None:
-                await self._licences.learn(*known, wrong=True)
+                namespace, scores, bound = known
+                await self._licences.learn(namespace, scores, wrong=True, bound=bound)
             await self.remove(key, None)
 
-    async def _sample(
-        self, query: Query, best: Candidate, vector: Array, embedder: Embedder, namespace: str
-    ) -> None:
+    async def _sample(self, shown: Shown, vector: Array, embedder: Embedder, namespace: str) -> None:
         """Have the candidate judged behind the request, with a probability that does not depend on its score."""
-        scores = best.scores
+        scores = shown.candidate.scores
         if self._judge is None or not any(scores[name] >= cuts[-1] for name, cuts in CUTS.items()):
             return
-        steady = self._options.steady_rate
-        if self._clock.uniform() >= await self._licences.rate(namespace, steady):
+        sampled = self._clock.uniform() < await self._licences.rate(namespace, self._options.steady_rate)
+        watched = self._clock.uniform() < self._licences.watch_rate(namespace, shown.bound is not None)
+        if not sampled and not watched:
             return
-        work = self._judged(self._judge, query, best, vector, embedder, namespace)
+        work = self._judged(self._judge, replace(shown, sampled=sampled), vector, embedder, namespace)
         if self._background is not None:
             self._background.spawn(work)
         else:
             await work
 
-    async def _judged(
-        self, judge: Judge, query: Query, best: Candidate, vector: Array, embedder: Embedder, namespace: str
-    ) -> None:
-        kept = await self._store.get(query.tenant, best.near.row.key)
-        text = query.text or ""
+    async def _judged(self, judge: Judge, shown: Shown, vector: Array, embedder: Embedder, namespace: str) -> None:
+        query, best = shown.query, shown.candidate
+        row, text = best.near.row, query.text or ""
+        kept = await self._store.get(query.tenant, row.key)
         if kept is None:
             return
-        opinion = await judge.judge(text, best.near.row.text, kept.entry.answer.text)
+        opinion = await judge.judge(text, row.text, kept.entry.answer.text)
         if opinion.right is None:
             return
-        await self._licences.learn(namespace, best.scores, wrong=not opinion.right)
+        wrong = not opinion.right
+        if shown.sampled:
+            await self._licences.learn(namespace, best.scores, wrong=wrong, bound=shown.bound)
+        elif shown.bound is not None:
+            await self._licences.watch(namespace, wrong, shown.bound)
+        if not opinion.right and surely_same(best.finding):
+            # A wrong answer to what is nearly the same question is the answer's fault: it has grown old.
+            await self.remove(row.key, best.partition)
         if opinion.right and not query.tenant.startswith(SHARED):
-            row = best.near.row
             digest = hashlib.sha256(text.encode()).hexdigest()[:12]
             wording = Row(f"{row.key}~{digest}", row.key, text, kept.entry.expires_at, row.principals)
             await self._library.change(best.partition, embedder.dim, Added(wording, vector))
-
-    def _remember(self, key: str, namespace: str, scores: Mapping[str, float]) -> None:
-        self._recent[key] = (namespace, scores)
-        if len(self._recent) > 10_000:
-            self._recent.popitem(last=False)
 
 
 def _partitions(query: Query, embedder: Embedder) -> list[str]:

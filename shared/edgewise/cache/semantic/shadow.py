@@ -8,14 +8,16 @@ one cheap call: the judge sees both questions and the kept answer, and no second
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgewise.cache.semantic.bound import Evidence, Licence, Rule, cells_of, licence
+from edgewise.cache.semantic.bound import Alarm, Evidence, Licence, Rule, cells_of, licence
 from edgewise.clock import Clock
 
 EVERYWHERE = "*"
 """The namespace in which the labels of all are counted together."""
+WATCHED = 0.02
+"""Labels for the alarm, per candidate, beside the sample: few hits are watched closely, many by the way."""
 FIRST = 60
 """So many of a namespace's first candidates are all judged, and nothing but repeats is served meanwhile."""
 
@@ -47,6 +49,7 @@ class EvidenceStore(Protocol):
 
     async def add(self, namespace: str, cells: Mapping[str, int], wrong: bool) -> None: ...
     async def read(self, namespace: str) -> Evidence: ...
+    async def forget(self, namespace: str) -> None: ...
 
 
 class LocalEvidence:
@@ -68,13 +71,32 @@ class LocalEvidence:
         evidence.fade(self._clock.now(), self._half_life_s)
         return evidence
 
+    async def forget(self, namespace: str) -> None:
+        self._known.pop(namespace, None)
 
-def trusted(evidence: Evidence, judged: bool) -> tuple[str, ...]:
+
+def trusted(evidence: Evidence, judged: bool, alarmed: bool = False) -> tuple[str, ...]:
     """The rankings whose shipped cuts may be used: without a judge all, with one none before the first labels and
-    then only the one that holds for any kind of question."""
+    then only the one that holds for any kind of question. After an alarm none: evidence alone counts."""
+    if alarmed:
+        return ()
     if not judged:
         return ("same", "topic")
     return ("topic",) if evidence.total() >= FIRST / 2 else ()
+
+
+@dataclass(slots=True)
+class Watch:
+    """What is watched of one namespace's hits: the alarm, and how often candidates are hits."""
+
+    alarm: Alarm = field(default_factory=Alarm)
+    hit_share: float = 0.1
+    alarmed: bool = False
+
+    def rate(self, served: bool) -> float:
+        """The share of served candidates to judge for the alarm alone, so that `WATCHED` of all candidates are."""
+        self.hit_share += ((1.0 if served else 0.0) - self.hit_share) / 200
+        return min(1.0, WATCHED / max(self.hit_share, 1e-3)) if served else 0.0
 
 
 @dataclass(slots=True)
@@ -94,15 +116,15 @@ class Licences:
         self._judge = judge
         self._staleness_s = staleness_s
         self._known: dict[str, _Known] = {}
+        self._watches: dict[str, Watch] = {}
 
     async def licence(self, namespace: str, bound: float) -> Licence:
         """What may be served there. With a judge at hand the prior waits for the first labels. Raises `StoreError`."""
         known = await self._read(namespace)
         found = known.licences.get(bound)
         if found is None:
-            judge = self._judge
-            rule = Rule(bound, false_alarm=judge.false_alarm if judge else 0.0, missed=judge.missed if judge else 0.0)
-            found = licence(known.evidence, rule, known.everywhere, prior=trusted(known.evidence, judge is not None))
+            allowed = trusted(known.evidence, self._judge is not None, self._watch(namespace).alarmed)
+            found = licence(known.evidence, self.rule(bound), known.everywhere, prior=allowed)
             known.licences[bound] = found
         return found
 
@@ -113,15 +135,35 @@ class Licences:
         known = await self._read(namespace)
         return 1.0 if known.evidence.total() < FIRST else steady
 
-    async def learn(self, namespace: str, scores: Mapping[str, float], wrong: bool) -> None:
-        """Take in a label. Raises `StoreError`."""
+    async def learn(self, namespace: str, scores: Mapping[str, float], *, wrong: bool, bound: float | None) -> None:
+        """Take in a label of the sample. `bound` is the one under which the candidate was served, None if it was
+        not. Raises `StoreError`."""
         cells = cells_of(scores)
         for name in (namespace, EVERYWHERE):
             await self._store.add(name, cells, wrong)
-        known = self._known.get(namespace)
-        if known is not None:
-            known.licences.clear()
-            known.read_at = float("-inf")
+        self._known.pop(namespace, None)
+        if bound is not None:
+            await self.watch(namespace, wrong, bound)
+
+    async def watch(self, namespace: str, wrong: bool, bound: float) -> None:
+        """Take in a label of a hit, for the alarm alone. Raises `StoreError`."""
+        watch = self._watch(namespace)
+        if watch.alarm.see(wrong, self.rule(bound).reported):
+            watch.alarmed = True
+            await self._store.forget(namespace)
+            self._known.pop(namespace, None)
+
+    def watch_rate(self, namespace: str, served: bool) -> float:
+        """See `Watch.rate`."""
+        return self._watch(namespace).rate(served)
+
+    def _watch(self, namespace: str) -> Watch:
+        return self._watches.setdefault(namespace, Watch())
+
+    def rule(self, bound: float) -> Rule:
+        """The bound with what is known of the judge."""
+        judge = self._judge
+        return Rule(bound, false_alarm=judge.false_alarm if judge else 0.0, missed=judge.missed if judge else 0.0)
 
     async def _read(self, namespace: str) -> _Known:
         known, now = self._known.get(namespace), self._clock.tick()

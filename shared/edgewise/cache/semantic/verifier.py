@@ -83,7 +83,10 @@ class Verifier:
         mine = reading(asked)
         found = [compare(mine, reading(text), cos) for text, cos, _ in kept]
         vetoes = [vetoed(each) for each in found]
-        same, topic = self.rate([[each[name] for name in NAMES] for each in found], leads([cos for _, cos, _ in kept], [k for _, _, k in kept]))
+        same, topic = self.rate(
+            [[each[name] for name in NAMES] for each in found],
+            leads([cos for _, cos, _ in kept], [k for _, _, k in kept]),
+        )
         return [
             Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", each["repeat"] > 0)
             for each, veto, s, t in zip(found, vetoes, same, topic, strict=True)

@@ -122,7 +122,15 @@ class _Network:
 class _Layer:
     """Attention, then the wide part, each added to its input and normalised."""
 
-    __slots__ = ("mix", "mix_bias", "narrow", "narrow_bias", "norms", "out", "out_bias", "wide", "wide_bias")
+    mix: Array
+    mix_bias: Array
+    out: Array
+    out_bias: Array
+    wide: Array
+    wide_bias: Array
+    narrow: Array
+    narrow_bias: Array
+    norms: list[tuple[Array, Array]]
 
     @classmethod
     def of(cls, weights: dict[str, np.ndarray[Any, Any]], number: int, names: list[str]) -> _Layer:

@@ -38,7 +38,9 @@ def arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _tensor(content: bytes, start: int, end: int) -> tuple[str, list[int], int, tuple[int, int] | None]:
-    name, dims, kind, raw = "", [], 0, None
+    name, kind = "", 0
+    dims: list[int] = []
+    raw: tuple[int, int] | None = None
     for number, at, until in _fields(content, start, end):
         if number == 1:
             dims.extend([at] if until < 0 else _packed(content, at, until))

@@ -69,7 +69,7 @@ class WordPiece:
                 end -= 1
             else:
                 return (UNKNOWN,)
-            pieces.append(number)  # type: ignore[arg-type]
+            pieces.append(number)
             start = end
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
