@@ -21,9 +21,8 @@ from edgewise.errors import EdgewiseError
 
 TROUBLE = [
     b"\r", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b"\x00", b"\xff", b"\xef\xbb\xbf", "\u2028".encode(),
-    "\u0085".encode(), b"data:", b"data: ", b"event: x", b": c", b"[DONE]", b'"', b"\\", b"\\ud800", b"{", b"}", b"[", b"]",
-    b"null",
-    b"NaN",
+    "\u0085".encode(), b"data:", b"data: ", b"event: x", b": c", b"[DONE]", b'"', b"\\", b"\\ud800", b"{", b"}", b"[",
+    b"]", b"null", b"NaN",
     b"1e999", b"-0", b"9" * 400, b"--", b"--x", b"--x--", b'name="file"', b"filename*=utf-8''%00", b"=", b";", b"\xc3",
     b"\xf0\x9f\x98", b'{"a":' * 70, b"[" * 70, b"Content-Disposition: form-data", b"Transfer-Encoding: chunked",
 ]  # fmt: skip

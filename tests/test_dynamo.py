@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 from freezegun import freeze_time
 
 from edgewise.aws import Aws, AwsError, AwsOptions, Table
-from edgewise.dynamo import SERVICES, Dynamo, Keys, NoConnection, Service, Source
+from edgewise.dynamo import SERVICES, Dynamo, Keys, NoConnection, Service, ServiceError, Source
 
 KEYS = Keys("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token")
 
@@ -92,7 +92,7 @@ async def test_pages_are_walked(lean_table: Table) -> None:
 class Script(BaseHTTPRequestHandler):
     """Answers what the test lined up: (status, body), or None to hang up."""
 
-    answers: list[tuple[int, dict[str, Any]] | None]
+    answers: list[tuple[int, dict[str, Any] | bytes] | None]
     seen: list[dict[str, str]]
     protocol_version = "HTTP/1.1"
 
@@ -111,8 +111,8 @@ class Script(BaseHTTPRequestHandler):
             200, {"AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "Expiration": "2030-01-01T00:00:00Z"}
         )
 
-    def _send(self, status: int, body: dict[str, Any]) -> None:
-        text = json.dumps(body).encode()
+    def _send(self, status: int, body: dict[str, Any] | bytes) -> None:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
@@ -158,6 +158,21 @@ def test_throttling_is_retried_with_a_pause_and_then_given_up(scripted: tuple[st
     server.answers = [throttled] * 3
     with lean(url) as client, pytest.raises(Exception, match="ThrottlingException"):
         client.call("GetItem", {})
+
+
+@pytest.mark.parametrize("status", [200, 403, 500, 502])
+def test_a_page_of_something_in_between_is_a_failure_and_tried_again(
+    scripted: tuple[str, type[Script]], status: int
+) -> None:
+    url, server = scripted
+    page = (status, b"<html>Bad gateway</html>")
+    server.answers = [page, (200, {"Item": {}})]
+    with lean(url) as client:
+        assert client.call("GetItem", {}) == {"Item": {}}
+    server.answers = [page] * 3
+    with lean(url) as client, pytest.raises(ServiceError) as caught:
+        client.call("GetItem", {})
+    assert caught.value.status >= 502
 
 
 def test_a_refusal_is_not_retried(scripted: tuple[str, type[Script]]) -> None:

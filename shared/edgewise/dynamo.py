@@ -141,7 +141,7 @@ class Dynamo:
                 if last:
                     raise NoConnection(type(error).__name__) from error
             else:
-                found = orjson.loads(text) if text else {}
+                status, found = _parsed(status, text)
                 if status == 200:
                     answer: dict[str, Any] = found
                     return answer
@@ -256,6 +256,18 @@ def _tls() -> SSLContext:
     import ssl
 
     return ssl.create_default_context()
+
+
+def _parsed(status: int, text: bytes) -> tuple[int, dict[str, Any]]:
+    """An answer's status and JSON object. What something in between said in words of its own (a proxy's error page)
+    is no answer of the service: a failure that may be tried again, whatever its status says."""
+    import orjson
+
+    try:
+        found = orjson.loads(text) if text else {}
+    except orjson.JSONDecodeError:
+        found = None
+    return (status, found) if isinstance(found, dict) else (max(status, 502), {})
 
 
 def _binary(value: Any) -> str:

@@ -33,6 +33,7 @@ def gateway(settings: Settings) -> FastAPI:
 
 def around(house: House) -> FastAPI:
     """The edge around a house that is built."""
+    from edgewise.api import idempotency
 
     @asynccontextmanager
     async def rooms() -> AsyncIterator[Rooms]:
@@ -56,6 +57,7 @@ def around(house: House) -> FastAPI:
         embedders=embedders(house),
         **_later(house),
     )
+    idempotency.install(application, house.policy, house.settings, house.aws, house.clock)
     application.state.background = house.background
     application.state.renew = house.renew
     return application
@@ -115,6 +117,7 @@ def _of_people(house: House) -> list[Route]:
             identify,
             lambda: house.memory.rollups.store,
             clock,
+            budgets=house.policy.budgets,
             flush=house.memory.rollups.flush,
             counters=house.record.counters.all,
         ),
