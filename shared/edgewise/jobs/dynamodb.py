@@ -162,27 +162,27 @@ class DynamoBatches:
 
     async def renew(self, id: str, chunk: int, owner: str, lease_s: float, done: tuple[int, int]) -> bool:
         """Hold on to the chunk and tell its progress; False: it is lost, or the batch is no longer in progress."""
-        held = self._table.update(
-            f"batch#{id}",
-            _chunk(chunk),
-            "SET lease_until = :until",
-            condition="holder = :me AND attribute_not_exists(done)",
-            values={":me": owner, ":until": _decimal(self._clock.now() + lease_s)},
-            returns="NONE",
+        held = await self._try(
+            self._table.update(
+                f"batch#{id}",
+                _chunk(chunk),
+                "SET lease_until = :until",
+                condition="holder = :me AND attribute_not_exists(done)",
+                values={":me": owner, ":until": _decimal(self._clock.now() + lease_s)},
+                returns="NONE",
+            )
         )
-        told = self._table.update(
-            f"batch#{id}",
-            "meta",
-            "SET live.#k = :done",
-            condition="#s = :running",
-            names={"#k": str(chunk), "#s": "status"},
-            values={":done": list(done), ":running": "in_progress"},
-            returns="NONE",
+        return held and await self._try(
+            self._table.update(
+                f"batch#{id}",
+                "meta",
+                "SET live.#k = :done",
+                condition="#s = :running",
+                names={"#k": str(chunk), "#s": "status"},
+                values={":done": list(done), ":running": "in_progress"},
+                returns="NONE",
+            )
         )
-        if await self._try(held):
-            return await self._try(told)
-        told.close()
-        return False
 
     async def release(self, id: str, chunk: int, owner: str) -> None:
         """Give the chunk back in good order: the next claim counts as the first."""
