@@ -1,5 +1,6 @@
 # make run    the whole stack on this machine          make check    lint, types, house rules, templates
 # make test   the tests                                make build    what is deployed, in .aws-sam/
+# make clients  other people's clients against a real gateway, each in an environment of its own
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

@@ -8,6 +8,7 @@ import re
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
@@ -98,10 +99,7 @@ async def load(ask: Ask, connections: int, seconds: float) -> Tally:
     tally, until = Tally(), time.perf_counter() + seconds
     ends = [loop.create_future() for _ in range(connections)]
     await asyncio.gather(
-        *(
-            loop.create_connection(lambda end=end: _Connection(ask, tally, until, end), "127.0.0.1", ask.port)
-            for end in ends
-        )
+        *(loop.create_connection(partial(_Connection, ask, tally, until, end), "127.0.0.1", ask.port) for end in ends)
     )
     async with asyncio.timeout(seconds + 60):
         await asyncio.gather(*ends)

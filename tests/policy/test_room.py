@@ -35,6 +35,12 @@ async def test_the_root_key_opens_and_nothing_else_does() -> None:
         assert not token or token not in caught.value.message
 
 
+async def test_a_wrong_key_is_refused_in_the_words_that_clients_look_for() -> None:
+    """LiteLLM's client takes any other words for a bad request."""
+    with pytest.raises(NotAuthenticated, match="Incorrect API key provided"):
+        await room().identify(Credentials("ew_wrong", CHAT))
+
+
 def test_without_a_root_key_the_gateway_does_not_start() -> None:
     with pytest.raises(NoRootKey):
         open_policy(Settings(), clock=FakeClock(), aws=Aws())
