@@ -191,6 +191,7 @@ def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, r
 def _cache(
     settings: Settings, clock: Clock, aws: Aws, background: Background, judge: Callable[[], Judge | None]
 ) -> CacheRoom:
+    from edgewise.assemble.filters import known_keys
     from edgewise.cache.build import near_of, room_of, store_of
     from edgewise.cache.options import CacheOptions
 
@@ -199,7 +200,8 @@ def _cache(
     store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes)
     meaning = LateMeaning(settings, clock, aws, store, background, judge)
     options = CacheOptions.of(settings)
-    return room_of(clock, options, near, store, table=table, meaning=meaning, background=background)
+    known = known_keys(settings, clock, aws)
+    return room_of(clock, options, near, store, table=table, meaning=meaning, background=background, known=known)
 
 
 def _providers(settings: Settings, clock: Clock, aws: Aws) -> dict[str, Provider]:

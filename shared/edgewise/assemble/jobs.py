@@ -18,6 +18,7 @@ from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.api.making import Making
 from edgewise.assemble.edge import embedders
+from edgewise.assemble.filters import screened
 from edgewise.assemble.house import House, build
 from edgewise.aws import Table
 from edgewise.clock import Deadline
@@ -67,7 +68,7 @@ def _desk(house: House) -> Desk:
     settings, clock = house.settings, house.clock
     assert settings.state_table and settings.bucket and settings.jobs_queue_url
     patient = PatientAws(house.aws, clock)
-    table = Table(patient, settings.state_table)
+    table = screened(house, Table(patient, settings.state_table))
     blobs = S3Blobs(patient, settings.bucket)
     index = DynamoFiles(table, clock)
     files = Files(index, blobs, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgewise.assemble.filters import filter_chores
 from edgewise.assemble.house import House, build
 from edgewise.settings import Settings
 from edgewise.upkeep import Chore
@@ -22,7 +23,7 @@ def chores_of(house: House) -> list[Chore]:
         found.append(Chore("batches", _sweep(house)))
     if house.router.table is not None:
         found.append(Chore("learning", _fold(house)))
-    return found
+    return found + filter_chores(house)
 
 
 def _fold(house: House) -> Any:
