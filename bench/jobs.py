@@ -140,12 +140,13 @@ async def throughput(lines: int, store: str, upstream: str) -> Speed:
     clock = SystemClock()
     moto = None
     if store == "moto":
-        from tests.conftest import aws_at
-
+        from edgewise.aws import Aws, AwsOptions
+        from edgewise.dynamo import Keys, Source
         from edgewise.local import template
 
         moto, url = started(_moto)
-        aws = aws_at(url)
+        keys = Keys("local", "local")
+        aws = Aws(AwsOptions("us-east-1", url, keys.access, keys.secret, read_timeout_s=30, lean=Source(keys)))
         await template.create_table(aws, "StateTable", "state")
         await template.create_bucket(aws, "bucket-of-jobs")
         places = Places("state", "bucket-of-jobs", *await template.create_queues(aws, "jobs"))
