@@ -10,6 +10,7 @@ kept chunk by chunk, under the chunk's number, and summed when read: writing a c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -177,6 +178,11 @@ def usage_wire(tally: Tally) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": tally.reasoning_tokens},
         "total_tokens": tally.prompt_tokens + tally.completion_tokens,
     }
+
+
+def request_id(batch_id: str, line: int) -> str:
+    """The same on every try, so that accounting and providers can tell a repeated request."""
+    return f"req_{hashlib.blake2b(f'{batch_id}#{line}'.encode(), digest_size=12).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,11 @@ from decimal import Decimal
 import orjson
 
 from edgewise.errors import NotFound
-from edgewise.jobs.batch import Batch, Result, Status, Tally
+from edgewise.jobs.batch import Batch, Result, Status, Tally, request_id
 from edgewise.jobs.files import File, Wanted
 from edgewise.jobs.lines import Chunk, Draft, cut, parsed
 from edgewise.jobs.ports import Sink
 from edgewise.jobs.room import Again, Room
-from edgewise.jobs.work import request_id
 
 AT_ONCE = 8
 STOPPING_S = 600

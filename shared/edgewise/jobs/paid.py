@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,6 +18,20 @@ class PaidCall:
 
     answer: Answer
     attempts: list[Attempt]
+
+
+class PaidCalls:
+    """The paid calls of one request; see `ports.Calls`. `keep` writes one down under its key."""
+
+    def __init__(self, known: Mapping[str, PaidCall], keep: Callable[[str, PaidCall], Awaitable[None]]) -> None:
+        self._known, self._keep = known, keep
+
+    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None:
+        call = self._known.get(key)
+        return (call.answer, call.attempts) if call else None
+
+    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None:
+        await self._keep(key, PaidCall(answer, attempts))
 
 
 def attempts_wire(attempts: Iterable[Attempt]) -> bytes:

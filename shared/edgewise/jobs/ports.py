@@ -61,6 +61,12 @@ class Ran:
         return 200 <= self.status < 300
 
     @property
+    def spent(self) -> bool:
+        """The budget is gone: waiting does not help."""
+        error: Mapping[str, Any] = self.body.get("error") or {}
+        return error.get("code") == "insufficient_quota"
+
+    @property
     def passing(self) -> bool:
         """A failure that another try may heal."""
         return self.status in (408, 409, 429) or self.status >= 500

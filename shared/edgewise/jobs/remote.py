@@ -19,11 +19,10 @@ from typing import Any, Literal, Protocol
 import orjson
 
 from edgewise.chat import Usage
-from edgewise.jobs.batch import Batch, Result
+from edgewise.jobs.batch import Batch, Result, request_id
 from edgewise.jobs.lines import Chunk, Draft, cut, parsed
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.store import Claimed
-from edgewise.jobs.work import request_id
 from edgewise.words import Price
 
 MIN_LINES = 1000

@@ -18,23 +18,21 @@ What it does not know: how a line is run, and what it means.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from edgewise.chat import Answer
 from edgewise.clock import Deadline
 from edgewise.errors import NotFound
-from edgewise.jobs.batch import Batch, Result, Tally
+from edgewise.jobs.batch import Batch, Result, Tally, request_id
 from edgewise.jobs.lines import Chunk, Draft, Request, cut, parsed
-from edgewise.jobs.paid import PaidCall
+from edgewise.jobs.paid import PaidCalls
 from edgewise.jobs.ports import Ask, Ran, Run
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.share import Share
 from edgewise.jobs.store import Claimed, Done, Held, Worked
-from edgewise.words import Attempt
 
 Pressure = Callable[[str], Awaitable[float]]
 """How many seconds batch work for a model should hold off because interactive requests are being throttled."""
@@ -68,21 +66,6 @@ class _State:
     """The lease is somebody else's, or the batch is being stopped."""
     late: bool = False
     """Some lines had to be left for want of time."""
-
-
-class _LineCalls:
-    """The paid calls of one line; see `ports.Calls`."""
-
-    def __init__(self, work: ChunkWork, state: _State, line: int) -> None:
-        self._work, self._state, self._line = work, state, line
-
-    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None:
-        call = self._state.worked.calls.get((self._line, key))
-        return (call.answer, call.attempts) if call else None
-
-    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None:
-        batch, chunk = self._state.batch, self._state.chunk
-        await self._work.room.batches.put_call(batch.id, chunk.number, self._line, key, PaidCall(answer, attempts))
 
 
 class ChunkWork:
@@ -218,7 +201,7 @@ class ChunkWork:
                     await self._poisoned(state, request, "internal_error", f"The line failed ({type(ran).__name__}).")
                     return
                 wait_s = 0.5 * 2**failures
-            elif ran.ok or not ran.passing or _spent(ran):
+            elif ran.ok or not ran.passing or ran.spent:
                 self._share.eased()
                 break
             elif ran.status == 429:
@@ -246,7 +229,7 @@ class ChunkWork:
             body=request.body,
             request_id=request_id(state.batch.id, request.number),
             timeout_s=timeout_s,
-            calls=_LineCalls(self, state, request.number),
+            calls=self._calls(state, request.number),
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -256,6 +239,11 @@ class ChunkWork:
         except Exception as error:  # noqa: BLE001 - the worker is an edge: a defect ends a line, never its neighbours
             self.room.meter.add("line_defects")
             return error
+
+    def _calls(self, state: _State, line: int) -> PaidCalls:
+        batch, chunk = state.batch, state.chunk
+        known = {key: call for (of, key), call in state.worked.calls.items() if of == line}
+        return PaidCalls(known, partial(self.room.batches.put_call, batch.id, chunk.number, line))
 
     async def _result(self, state: _State, request: Request, ran: Ran) -> None:
         result = Result(
@@ -321,17 +309,6 @@ async def _all(works: Any) -> None:
     async with asyncio.TaskGroup() as group:
         for work in works:
             group.create_task(work)
-
-
-def request_id(batch_id: str, line: int) -> str:
-    """The same on every try, so that accounting and providers can tell a repeated request."""
-    return f"req_{hashlib.blake2b(f'{batch_id}#{line}'.encode(), digest_size=12).hexdigest()}"
-
-
-def _spent(ran: Ran) -> bool:
-    """The budget is gone: waiting does not help."""
-    error: Mapping[str, Any] = ran.body.get("error") or {}
-    return error.get("code") == "insufficient_quota"
 
 
 def _error(message: str, code: str) -> dict[str, Any]:

@@ -8,35 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.jobs.answers.kept import UNSTORED_S, Kept, Made, Shelf
-from edgewise.jobs.paid import PaidCall
+from edgewise.jobs.paid import PaidCall, PaidCalls
 from edgewise.jobs.ports import Calls, Meter, Queue
 from edgewise.jobs.room import Again, Options
 from edgewise.jobs.share import Share
 from edgewise.jobs.store import Done, Held
 from edgewise.jobs.webhook import Webhooks
 from edgewise.jobs.work import Delivery
-from edgewise.words import Attempt
 
 Make = Callable[[Kept, Calls, float], Awaitable[Made]]
 """Makes the answer within so many seconds. A refusal comes back as a failed answer; an exception is a defect."""
 Refuse = Callable[[Kept, str], Made]
 """The answer that says why there is none: 'timeout', 'worker_died', 'internal_error', 'cancelled'."""
-
-
-class _AnswerCalls:
-    def __init__(self, shelf: Shelf, id: str, known: dict[str, PaidCall]) -> None:
-        self._shelf, self._id, self._known = shelf, id, known
-
-    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None:
-        call = self._known.get(key)
-        return (call.answer, call.attempts) if call else None
-
-    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None:
-        await self._shelf.put_call(self._id, key, PaidCall(answer, attempts))
 
 
 class AnswerWork:
@@ -95,7 +82,9 @@ class AnswerWork:
         """The answer, or None when it was cancelled or taken over meanwhile."""
         options = self._options
         timeout_s = min(options.line_timeout_s, delivery.left.left_s() - options.margin_s)
-        making = asyncio.ensure_future(self._making(kept, _AnswerCalls(self._shelf, kept.id, known), timeout_s))
+        making = asyncio.ensure_future(
+            self._making(kept, PaidCalls(known, partial(self._shelf.put_call, kept.id)), timeout_s)
+        )
         pulse = asyncio.ensure_future(self._pulse(kept.id, owner, delivery.receipt, making))
         try:
             await asyncio.wait({making})
