@@ -266,12 +266,25 @@ class Choice:
     reason: str
     expected: Estimate = field(default_factory=Estimate)
     worst_usd: Usd | None = None
-    """The dearest this choice can become, every step and retry counted; None when a price is unknown."""
+    """The dearest this choice can become, every step and whoever may step in counted; None when a price is unknown."""
     fallbacks: tuple[Model, ...] = ()
+    on_context: tuple[Model, ...] = ()
+    """Who may take a prompt that was too long."""
+    on_content: tuple[Model, ...] = ()
+    """Who may answer what was refused on content."""
+    max_attempts: int = 6
+    hedge: bool = False
+    """Ask a fallback too when the first is slow."""
     confidence: float | None = None
     features: Mapping[str, Any] = field(default_factory=dict)
     considered: tuple[Mapping[str, Any], ...] = ()
     """Every plan that was scored, for `dry_run` and the log."""
+
+    @property
+    def models(self) -> list[Model]:
+        """Every model that may be called to carry this out."""
+        asked = [model for step in self.steps for model in step.models]
+        return [*asked, *self.fallbacks, *self.on_context, *self.on_content]
 
 
 AttemptRole = Literal["answer", "check", "judge", "hedge", "shadow"]

@@ -113,7 +113,7 @@ class Ledger:
 
         Raises QuotaExceeded (with the reset time), NotAllowed (an unknown price), Unavailable.
         """
-        models = {model.name for step in choice.steps for model in step.models} | {m.name for m in choice.fallbacks}
+        models = {model.name for model in choice.models}
         touched = tuple(line for line in lines if self._touches(line, models))
         if not touched:
             return None

@@ -241,7 +241,7 @@ def check_models(plan: Plan, choice: Choice) -> None:
         return
     from edgewise.policy.terms import matches
 
-    for model in [model for step in choice.steps for model in step.models] + list(choice.fallbacks):
+    for model in choice.models:
         if not any(matches(p, model.name) or matches(p, model.id) or p == plan.request.model for p in plan.models):
             raise NotAllowed("This key may not use that model.", code="model_not_allowed", param="model")
 

@@ -56,10 +56,6 @@ class Drive:
     breakers: Breakers
     budget: RetryBudget
     log_length: LogLength = lambda _: None
-    on_context: Sequence[Model] = ()
-    on_content: Sequence[Model] = ()
-    max_attempts: int = 6
-    hedge: bool = False
     in_flight: dict[str, int] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
     earlier: list[Answer] = field(default_factory=list)
@@ -139,7 +135,7 @@ class Drive:
         failed: list[tuple[Model, EdgewiseError]] = []
         last: EdgewiseError | None = None
         resting: set[str] = set()
-        while waiting and len(self.tried) < self.max_attempts and self.deadline.left_s() >= LEAST_ATTEMPT_S:
+        while waiting and len(self.tried) < self.choice.max_attempts and self.deadline.left_s() >= LEAST_ATTEMPT_S:
             model = waiting.pop(0)
             # Nobody is skipped for good: when all others have failed, the resting ones are asked after all.
             if waiting and model.name not in resting and not await self.breakers.may(model):
@@ -153,9 +149,9 @@ class Drive:
             try:
                 return await self.ask(model, waiting)
             except ContextTooLong as error:
-                last, waiting = error, self._after(error, self.on_context)
+                last, waiting = error, self._after(error, self.choice.on_context)
             except ContentRefused as error:
-                last, waiting = error, self._after(error, self.on_content)
+                last, waiting = error, self._after(error, self.choice.on_content)
             except UpstreamRefused as error:
                 if error.status not in PASSING:
                     raise
@@ -176,7 +172,7 @@ class Drive:
                 continue
             if wait > LONGEST_BACKOFF_S or self.deadline.left_s() < wait + max(LEAST_ATTEMPT_S, _latency_s(model)):
                 continue
-            if len(self.tried) >= self.max_attempts or not self.budget.take():
+            if len(self.tried) >= self.choice.max_attempts or not self.budget.take():
                 break
             await self.deadline.clock.sleep(wait)
             self.tried.append(model.name)
@@ -196,7 +192,7 @@ class Drive:
         if len(self.tried) > 1:
             self.notes.append(f"fallback to {model.name}")
         if not self.request.stream:
-            partner = waiting[0] if self.hedge and waiting else None
+            partner = waiting[0] if self.choice.hedge and waiting else None
             winner, answer = await self._hedged(model, partner, deadline)
             confidence = evidence.own(
                 self.request, answer, base=_quality(winner), usual_log_length=self.log_length(winner)

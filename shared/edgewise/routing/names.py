@@ -137,7 +137,7 @@ def target_of(asked: Asked, allowed: Sequence[str], routing: Mapping[str, Any], 
     """
     models = asked.models
     if not _allowed(asked.base, allowed, exact=asked.many):
-        models = tuple(model for model in models if _allowed(model.name, allowed) or _allowed(model.id, allowed))
+        models = tuple(model for model in models if allows(model, allowed))
     if not models:
         raise NotAllowed(f"This key may not use the model {asked.base!r}.", param="model", code="model_not_allowed")
     kept = {key: value for key, value in routing.items() if key not in KEYLESS}
@@ -151,6 +151,11 @@ def target_of(asked: Asked, allowed: Sequence[str], routing: Mapping[str, Any], 
         name = f"{asked.base}@{digest[:12]}"
     strategy = routing.get("strategy")
     return Target(name=name, models=models, strategy=str(strategy) if strategy else None)
+
+
+def allows(model: Model, allowed: Sequence[str]) -> bool:
+    """Whether the patterns `allowed` name this model, with or without its provider."""
+    return _allowed(model.name, allowed) or _allowed(model.id, allowed)
 
 
 def _allowed(name: str, allowed: Sequence[str], *, exact: bool = False) -> bool:

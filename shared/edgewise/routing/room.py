@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Any
@@ -30,6 +30,7 @@ from edgewise.routing.learn import Seen
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
 from edgewise.routing.pacing import Pacing
+from edgewise.routing.rescue import Rescue, distinct, usable, wanted
 from edgewise.routing.retry_budget import RetryBudget
 from edgewise.routing.scorer import hull
 from edgewise.routing.shortlist import Shortlist
@@ -71,10 +72,12 @@ class Room:
     _refreshed: float | None = None
     _sessions: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _shortlist: Shortlist = field(init=False)
+    _rescue: Rescue = field(init=False)
 
     def __post_init__(self) -> None:
         self.breakers = self.breakers or Breakers(self.clock)
         self._shortlist = Shortlist(self.corrections, self.breakers)
+        self._rescue = Rescue(self._named_models, self.catalog.twins, self.corrections)
 
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         """What the requested name stands for. Raises `ModelNotFound`, `NotAllowed`, `InvalidRequest`."""
@@ -82,7 +85,7 @@ class Room:
         routing = {**asked.routing, **plan.routing, **request.routing}
         if plan.prefer_cheap:
             routing["prefer"] = "cheap"
-        kept = tuple(model for model in asked.models if _wanted(model, options))
+        kept = tuple(model for model in asked.models if wanted(model, options))
         if not kept:
             raise ModelNotFound("No model is left after `only` and `ignore`.", param="routing")
         if len(kept) < len(asked.models):
@@ -99,6 +102,7 @@ class Room:
         options = parse(*layers)
         if options.models:
             models = distinct(m for name in options.models for m in self._named_models(name))
+            models = usable(models, "models", request, plan.models)
             asked = changed(asked, models=models, many=True)
         return asked, options
 
@@ -112,7 +116,7 @@ class Room:
             self._refresh()
         ask = self.ask(request, target.models, asked, options)
         name = options.strategy or (self.default_strategy if asked.market else "fallback")
-        choice = self._with_fallbacks(BY_NAME[name](ask), ask)
+        choice = self._rescue.complete(BY_NAME[name](ask), ask, request, plan.models)
         return self._with_shadow(choice, ask)
 
     def ask(self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options) -> Ask:
@@ -193,19 +197,6 @@ class Room:
         else:
             self.knowing.learn(pair, question, gain)
 
-    def _with_fallbacks(self, choice: Choice, ask: Ask) -> Choice:
-        """Who steps in: the request's own list, else the strategy's; for one named model only its twins."""
-        options = ask.options
-        if options.fallbacks:
-            named = distinct(m for name in options.fallbacks for m in self._named_models(name))
-            return changed(choice, fallbacks=tuple(m for m in named if ask.demand.fits(m)))
-        if options.allow_fallbacks is False:
-            return changed(choice, fallbacks=())
-        if not ask.many:
-            twins = [t for c in ask.candidates for t in self.catalog.twins(c.model) if ask.demand.fits(t)]
-            return changed(choice, fallbacks=distinct([*(c.model for c in ask.candidates[1:]), *twins]))
-        return choice
-
     def _with_shadow(self, choice: Choice, ask: Ask) -> Choice:
         """A set share of requests is also asked of the other tier, so that there are labels to learn from."""
         share = ask.options.shadow or 0.0
@@ -223,7 +214,6 @@ class Room:
     ) -> Live:
         """Ask the choice's models until one has answered. Raises the last `UpstreamError` when none has."""
         assert self.breakers is not None
-        options = parse(self.defaults, request.routing)
         drive = Drive(
             choice,
             request,
@@ -233,10 +223,6 @@ class Room:
             self.breakers,
             self.budget,
             log_length=self.knowing.log_length,
-            on_context=distinct(m for name in options.context_fallbacks for m in self._named_models(name)),
-            on_content=distinct(m for name in options.content_fallbacks for m in self._named_models(name)),
-            max_attempts=options.max_attempts,
-            hedge=options.hedge,
             in_flight=self.in_flight,
         )
         shadow = choice.features.get(SHADOW)
@@ -286,15 +272,6 @@ class Room:
             self._sessions.move_to_end(str(session))
             while len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)
-
-
-def distinct(models: Iterable[Model]) -> tuple[Model, ...]:
-    """`models` without repetitions, by name, in order."""
-    return tuple({model.name: model for model in models}.values())
-
-
-def _wanted(model: Model, options: Options) -> bool:
-    return (not options.only or model.provider in options.only) and model.provider not in options.ignore
 
 
 def _cheaper(first: Model, second: Model) -> Model:
