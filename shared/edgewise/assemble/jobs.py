@@ -72,7 +72,7 @@ def _desk(house: House) -> Desk:
     blobs = S3Blobs(patient, settings.bucket)
     index = DynamoFiles(table, clock)
     files = Files(index, blobs, clock)
-    queue = SqsQueue(patient, settings.jobs_queue_url, settings.dead_letter_queue_url or settings.jobs_queue_url)
+    queue = SqsQueue(patient, settings.jobs_queue_url, settings.dead_letter_queue_url)
     room = Room(files, DynamoBatches(table, blobs, clock), blobs, queue, clock, meter=Signals(house))
     shelf = DynamoShelf(table, blobs, clock)
     return Desk(room, Uploads(files, index), shelf, _webhooks(house, room.meter))
