@@ -7,8 +7,8 @@ answer of a guarded route must be 401.
 
 503 is the one 5xx that may be: it is the documented answer when a part of the stack is not there.
 
-Python 3.11's compiler sometimes refuses Schemathesis' own source when its stack is deep ("AST constructor recursion depth
-mismatch"), which Schemathesis counts as an error of the run; an environment of Python 3.12 or newer does not.
+Python 3.11's compiler sometimes refuses Schemathesis' own source when its stack is deep ("AST constructor recursion
+depth mismatch"), which Schemathesis counts as an error of the run; an environment of Python 3.12 or newer does not.
 """
 
 from __future__ import annotations
