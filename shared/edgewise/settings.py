@@ -109,6 +109,9 @@ class Settings(BaseModel):
     keepalive_s: float = 10.0
     connect_timeout_s: float = 5.0
     max_retries: int = 2
+    """How often a request may ask a model again that has failed it; 0: never. Other models are not retries."""
+    max_retry_wait_s: float = 5.0
+    """The longest Retry-After that is waited for inside a request; a longer one is told to the client."""
 
     cache_mode: Literal["off", "exact", "semantic"] = "exact"
     cache_ttl_s: float = 86_400.0

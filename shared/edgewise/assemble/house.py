@@ -139,8 +139,11 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         breakers=_breakers(settings, clock, aws),
         table=_labels(settings, clock, aws),
         background=background,
+        max_retries=settings.max_retries,
+        max_wait_s=settings.max_retry_wait_s,
     )
-    caller = Caller(providers, clock, Patience(max_retries=settings.max_retries))
+    # The router tries again, once another model could not help: were the caller to do so too, tries would multiply.
+    caller = Caller(providers, clock, Patience(max_retries=0))
     if settings.cache_judge_model:
         late.append(_judge(settings, catalog, caller, clock, record))
     rooms = Rooms(policy, ExactAsker(Meaningful()), cache, router, caller, record, clock, background)

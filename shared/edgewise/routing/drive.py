@@ -10,7 +10,7 @@ word. No attempt starts that the deadline leaves no time for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Any
@@ -37,7 +37,9 @@ LEAST_ATTEMPT_S = 0.25
 """An attempt with less time than this can't bring an answer."""
 USUAL_LATENCY_MS = 3000.0
 BACKOFF_S = 0.5
-LONGEST_BACKOFF_S = 20.0
+MAX_RETRIES = 2
+MAX_WAIT_S = 5.0
+"""Longer than this nobody waits inside a request: the client is told, with the provider's Retry-After."""
 PASSING = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Refusals that are about this provider or this moment, not about the request: another model may answer."""
 
@@ -56,6 +58,8 @@ class Drive:
     breakers: Breakers
     budget: RetryBudget
     log_length: LogLength = lambda _: None
+    max_retries: int = MAX_RETRIES
+    max_wait_s: float = MAX_WAIT_S
     in_flight: dict[str, int] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
     earlier: list[Answer] = field(default_factory=list)
@@ -164,16 +168,18 @@ class Drive:
         return await self._again(failed, last)
 
     async def _again(self, failed: list[tuple[Model, EdgewiseError]], last: EdgewiseError | None) -> Live:
-        """One more round over what may recover: full jitter, a provider's own Retry-After first, if time allows."""
-        for turn, (model, error) in enumerate(sorted(failed, key=lambda pair: _wait_s(pair[1]) or BACKOFF_S)):
+        """Ask again whoever may recover, the shortest wait first: a provider's own Retry-After, else full jitter."""
+        able = [(model, error) for model, error in failed if isinstance(error, UpstreamError) and error.retryable]
+        retries = 0
+        while able and retries < self.max_retries and len(self.tried) < self.choice.max_attempts:
+            model, error = able.pop(min(range(len(able)), key=lambda n: _wait_s(able[n][1]) or BACKOFF_S))
             named = _wait_s(error)
-            wait = named if named is not None else self.deadline.clock.uniform() * BACKOFF_S * 2**turn
-            if isinstance(error, UpstreamError) and not error.retryable:
+            wait = named if named is not None else self.deadline.clock.uniform() * BACKOFF_S * 2**retries
+            if wait > self.max_wait_s or self.deadline.left_s() < wait + max(LEAST_ATTEMPT_S, _latency_s(model)):
                 continue
-            if wait > LONGEST_BACKOFF_S or self.deadline.left_s() < wait + max(LEAST_ATTEMPT_S, _latency_s(model)):
-                continue
-            if len(self.tried) >= self.choice.max_attempts or not self.budget.take():
+            if not self.budget.take():
                 break
+            retries += 1
             await self.deadline.clock.sleep(wait)
             self.tried.append(model.name)
             self.notes.append(f"retry of {model.name}")
@@ -181,6 +187,8 @@ class Drive:
                 return await self.ask(model, ())
             except UpstreamError as again:
                 last = again
+                if again.retryable:
+                    able.append((model, again))
                 await self.breakers.ill(model, again)
         if last is None:
             raise UpstreamTimeout("The deadline left no time to ask a model.")
@@ -189,7 +197,7 @@ class Drive:
     async def ask(self, model: Model, waiting: Sequence[Model]) -> Live:
         """One call to one model; time is kept back for the next one when there is enough for both."""
         deadline = self._share(model, waiting)
-        if len(self.tried) > 1:
+        if len(self.tried) > 1 and model.name not in self.tried[:-1]:
             self.notes.append(f"fallback to {model.name}")
         if not self.request.stream:
             partner = waiting[0] if self.choice.hedge and waiting else None
@@ -204,7 +212,12 @@ class Drive:
             chunks = await self.caller.stream(model, self.request, deadline, self.trail)
         finally:
             self.in_flight[model.name] -= 1
-        await self.breakers.well(model, (deadline.clock.tick() - started) * 1000)
+        try:
+            await self.breakers.well(model, (deadline.clock.tick() - started) * 1000)
+        except BaseException:
+            # The client has left meanwhile: nobody else knows of this stream yet.
+            await chunks.aclose()  # type: ignore[attr-defined]
+            raise
         return Live(model, chunks=chunks, reason=self.reason())
 
     async def _hedged(self, model: Model, partner: Model | None, deadline: Deadline) -> tuple[Model, Answer]:
@@ -212,25 +225,20 @@ class Drive:
         if partner is None:
             return model, await self.whole(model, self.request, deadline, "answer")
         first = asyncio.create_task(self.whole(model, self.request, deadline, "answer"))
+        calls = {first: model}
         patience = asyncio.create_task(deadline.clock.sleep(2 * _latency_s(model)))
-        await asyncio.wait({first, patience}, return_when=asyncio.FIRST_COMPLETED)
-        patience.cancel()
-        if first.done() or not self.budget.take():
-            return model, await first
-        self.notes.append(f"hedged with {partner.name}")
-        second = asyncio.create_task(self.whole(partner, self.request, deadline, "hedge"))
-        names = {first: model, second: partner}
-        pending = {first, second}
-        while True:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            won = next((task for task in done if task.exception() is None), None)
-            if won is not None or not pending:
-                break
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        chosen = won or first
-        return names[chosen], await chosen
+        try:
+            await asyncio.wait({first, patience}, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done() and self.budget.take():
+                self.notes.append(f"hedged with {partner.name}")
+                calls[asyncio.create_task(self.whole(partner, self.request, deadline, "hedge"))] = partner
+            chosen = await _first_good(calls)
+            return calls[chosen], await chosen
+        finally:
+            # Also when the request is cancelled: a call that goes on would be paid for and charged to nobody.
+            for task in (patience, *calls):
+                task.cancel()
+            await asyncio.gather(patience, *calls, return_exceptions=True)
 
     async def whole(self, model: Model, request: ChatRequest, deadline: Deadline, role: AttemptRole) -> Answer:
         """One whole answer; its attempts go into the trail under `role`."""
@@ -262,6 +270,17 @@ class Drive:
         if not helpers:
             raise error
         return helpers
+
+
+async def _first_good(calls: Mapping[asyncio.Task[Answer], Model]) -> asyncio.Task[Answer]:
+    """The first call that has an answer; when all have failed, the one that began first."""
+    pending = set(calls)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.exception() is None:
+                return task
+    return next(iter(calls))
 
 
 def _latency_s(model: Model) -> float:

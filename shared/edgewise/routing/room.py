@@ -24,7 +24,7 @@ from edgewise.routing.ask import Ask, Candidate, demand_of, total
 from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.complexity import question_of
-from edgewise.routing.drive import Drive
+from edgewise.routing.drive import MAX_RETRIES, MAX_WAIT_S, Drive
 from edgewise.routing.knowing import Knowing, Lengths, Reading, gain_of, pair_of
 from edgewise.routing.learn import Seen
 from edgewise.routing.names import Alias
@@ -64,6 +64,8 @@ class Room:
     knowing: Knowing = field(default_factory=Knowing)
     corrections: Corrections = field(default_factory=Corrections)
     budget: RetryBudget = field(default_factory=RetryBudget)
+    max_retries: int = MAX_RETRIES
+    max_wait_s: float = MAX_WAIT_S
     pacing: Pacing | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
     table: Labels | None = None
@@ -223,12 +225,20 @@ class Room:
             self.breakers,
             self.budget,
             log_length=self.knowing.log_length,
+            max_retries=self.max_retries,
+            max_wait_s=self.max_wait_s,
             in_flight=self.in_flight,
         )
         shadow = choice.features.get(SHADOW)
         if shadow is None or request.stream:
             return await drive.run()
-        live, other = await asyncio.gather(drive.run(), self._shadowed(str(shadow), drive))
+        beside = asyncio.create_task(self._shadowed(str(shadow), drive))
+        try:
+            live, other = await drive.run(), await beside
+        finally:
+            # A request that fails takes its shadow with it, or the call would be charged to nobody.
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
         if live.answer is not None and other is not None:
             self._label(request, live, self._named_models(str(shadow))[0], other)
         return live
