@@ -71,7 +71,7 @@ SAME, CLOSE = 1.0, 0.95
 
 
 def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
-    """The features of a pair by name; symmetric in `a` and `b`.
+    """The features of a pair by name, and two that only vetoes read (`added`, `unknown`); symmetric in `a` and `b`.
 
     cos  cosine of the two sentence vectors, in [-1, 1]
     """
@@ -116,6 +116,8 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
     )
     repeat = _repeat(a, b, lexicon)
     return {
+        "added": _added(there, back),
+        "unknown": float(max(_unknown(there, lexicon), _unknown(back, lexicon))),
         "denial": denial,
         "denial_close": denial * (1 - heavy[1]),
         "poles": poles,
@@ -279,6 +281,19 @@ def _left(aligned: Aligned) -> float:
     return max((unit.weight * (1 - score) for unit, score, _ in aligned if score < CLOSE), default=0.0)
 
 
+def _added(there: Aligned, back: Aligned) -> float:
+    """How much one text says beyond the other, when it holds all of the other; 0 when it does not."""
+    less, more = sorted(sum(unit.weight * (1 - score) for unit, score, _ in each) for each in (there, back))
+    return more if less < 0.2 else 0.0
+
+
+def _unknown(aligned: Aligned, lexicon: English) -> int:
+    """Words without counterpart that are no words: what a crafted collision is made of."""
+    return sum(
+        score < CLOSE and unit.lemma.isascii() and not lexicon.known(unit.lemma) for unit, score, _ in aligned
+    )
+
+
 def _replaced(there: Aligned, back: Aligned, lexicon: English) -> tuple[float, float, float]:
     """(weight of the heaviest word replaced by another, likeness of the two, whether they are siblings)."""
     mine = [(u, s) for u, s, _ in there if s < CLOSE]
@@ -344,7 +359,7 @@ def reversed_roles(a: Reading, b: Reading) -> bool:
     return any((role, b.roles.get(word)) in turned for word, role in a.roles.items())
 
 
-_AGAINST = (("on", "off"), ("in", "out"), ("up", "down"), ("with", "without"), ("before", "after"), ("over", "under"))
+_AGAINST = (("on", "off"), ("with", "without"), ("before", "after"), ("over", "under"))
 
 
 def _particles(a: Reading, b: Reading) -> bool:

@@ -109,6 +109,8 @@ def unpack(packed: bytes, dim: int, now: float) -> tuple[WarmIndex, str] | None:
     live = np.array([row.expires_at > now for row in rows], bool)
     if not live.all():
         rows, small, scale = [row for row in rows if row.expires_at > now], small[live], scale[live]
+    else:
+        small, scale = small.copy(), scale.copy()
     index = WarmIndex(dim)
     index.fill(rows, small, scale)
     return index, head["cursor"]

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 VETOES = ("number_swap", "class_swap", "name_swap", "code", "roles", "particle", "opposite", "poles", "party_swap")
 """Features that forbid a hit by themselves: a thing of one question is replaced by another of its kind."""
+MOST_ADDED = 2.0
+"""Beyond about three weighty words more than the other question, a text asks something else besides."""
+MOST_UNKNOWN = 2
 MIN_COVER = 0.15
 """A shared vocabulary below this, with no word in common, is a collision of vectors and never a paraphrase."""
 
@@ -123,13 +126,19 @@ def leads(similarities: list[float], keys: list[str]) -> list[float]:
 
 
 def vetoed(found: dict[str, float]) -> str:
-    """The first veto that fires, or ''. A pair that shares no word at all is vetoed as a collision."""
+    """The first veto that fires, or ''.
+
+    'collision' and 'added' are for texts crafted to have the vector of another question: they share none of its
+    words, or hold them among many others.
+    """
     for name in VETOES:
         if found[name] > 0.5:
             return name
     if found["hard_max"] == 0.0 and found["cover_max"] < MIN_COVER and found["trigrams"] < MIN_COVER:
         return "collision"
-    return ""
+    if found["unknown"] > MOST_UNKNOWN:
+        return "collision"
+    return "added" if found["added"] >= MOST_ADDED else ""
 
 
 def reading(text: str) -> Reading:
