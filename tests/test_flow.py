@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from edgewise import flow
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
 from edgewise.flow import Rooms, Served
-from edgewise.words import Credentials
+from edgewise.words import Attempt, Credentials, Model
 from tests import fakes
 
 
@@ -60,3 +61,20 @@ async def test_a_mistake_of_ours_gives_back_what_policy_handed_out() -> None:
     with pytest.raises(RuntimeError):
         await serve(fakes.rooms(policy=policy, router=Told()))
     assert policy.closed == 1
+
+
+class Shadowing(fakes.FakeRouter):
+    """A router whose shadow call ends after the answer's."""
+
+    async def carry_out(self, choice: Any, request: Any, caller: Any, deadline: Any, trail: Any) -> Any:
+        live = await fakes.FakeRouter.carry_out(self, choice, request, caller, deadline, trail)
+        trail.append(Attempt(Model("other", "shadow"), role="shadow", cost_usd=Decimal(1)))
+        return live
+
+
+async def test_what_is_kept_and_recorded_is_the_model_that_answered_not_its_shadow() -> None:
+    cache, record = fakes.FakeCache(FakeClock()), fakes.FakeRecord()
+    rooms = fakes.rooms(cache=cache, record=record, router=Shadowing())
+    await serve(rooms)
+    assert [(entry.provider, entry.model) for entry in cache.entries.values()] == [("fake", "m")]
+    assert [note.model for note in record.notes] == ["fake/m"]

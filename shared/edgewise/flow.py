@@ -123,6 +123,13 @@ class Served:
         return self.query.key if self.query is not None else None
 
     @property
+    def final(self) -> Attempt | None:
+        """The attempt whose answer was served; a check or a shadow may have ended after it."""
+        good = [attempt for attempt in reversed(self.attempts) if attempt.error is None]
+        mine = self.live.model if self.live is not None else None
+        return next((a for a in good if a.model == mine), good[0] if good else None)
+
+    @property
     def cost_usd(self) -> Usd | None:
         """The sum over every attempt; None when one of them is unknown."""
         costs = [attempt.cost_usd for attempt in self.attempts]
@@ -295,8 +302,7 @@ async def _through(
 async def _keep(rooms: Rooms, served: Served, answer: Answer, lead: Any) -> None:
     """Offer a whole answer to the cache and show the outcome to the router."""
     assert served.query is not None and served.plan is not None and served.choice is not None
-    attempt = served.attempts[-1] if served.attempts else None
-    final = next((a for a in reversed(served.attempts) if a.error is None), attempt)
+    final = served.final or (served.attempts[-1] if served.attempts else None)
     if final is None:
         await rooms.cache.give_up(served.query, lead, None)
         served.stored = "no-attempt"
@@ -353,7 +359,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
     upstream_ms = sum(attempt.latency_ms for attempt in served.attempts)
     plan, verdict, choice = served.plan, served.verdict, served.choice
     hit = verdict if isinstance(verdict, Hit) else None
-    final = next((a for a in reversed(served.attempts) if a.error is None), None)
+    final = served.final
     answer = served.answer or (hit.entry.answer if hit else None)
     if hit is not None:
         model, provider = f"{hit.entry.provider}/{hit.entry.model}", hit.entry.provider
