@@ -85,3 +85,12 @@ def test_an_option_that_means_nothing_is_refused_by_name(bad: dict[str, object])
 def test_later_options_lie_over_earlier_ones() -> None:
     found = parse({"prefer": "best", "hedge": "yes"}, {"prefer": "cheap"}, {"models": "a, b"})
     assert (found.prefer, found.hedge, found.models) == ("cheap", True, ("a", "b"))
+
+
+def test_what_the_house_prefers_changes_what_auto_stands_for() -> None:
+    cheap, best = Stage(), Stage()
+    cheap.room.defaults, best.room.defaults = {"prefer": "cheap"}, {"prefer": "best"}
+    for model, same in (("auto", False), ("small/mini", True)):
+        asked = request(model=model)
+        names = {each.room.resolve(asked, plan_for(asked)).name for each in (cheap, best)}
+        assert (len(names) == 1) is same

@@ -84,7 +84,8 @@ class Room:
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         """What the requested name stands for. Raises `ModelNotFound`, `NotAllowed`, `InvalidRequest`."""
         asked, options = self._read(request, plan)
-        routing = {**asked.routing, **plan.routing, **request.routing}
+        # What the house prefers changes who answers `auto`, so it is part of the name that answers are kept under.
+        routing = {**(self.defaults if asked.many else {}), **asked.routing, **plan.routing, **request.routing}
         if plan.prefer_cheap:
             routing["prefer"] = "cheap"
         kept = tuple(model for model in asked.models if wanted(model, options))
