@@ -28,6 +28,7 @@ def fields_of(kept: Kept) -> dict[str, Any]:
         "key": entry.key,
         "namespace": kept.namespace,
         "gen": kept.gen,
+        "stored_at": kept.stored_at,
         "answer": entry.answer.completion,
         "created_at": entry.created_at,
         "fresh_until": entry.fresh_until,
@@ -67,6 +68,7 @@ def kept_of(fields: Any) -> Kept:
             ),
             namespace=str(fields["namespace"]),
             gen=int(fields["gen"]),
+            stored_at=fields.get("stored_at"),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise StoreError(f"entry that cannot be read: {type(error).__name__}") from error

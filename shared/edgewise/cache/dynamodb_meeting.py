@@ -108,4 +108,10 @@ class DynamoRules:
             items = [i async for i in self._table.query("t#purge") if int(i["expires_at"]) > now]
         except AwsError as error:
             raise StoreError(error.code) from error
-        return [Rule(**{**item["rule"], "before": float(item["rule"]["before"])}) for item in items]
+        return [_rule(item["rule"]) for item in items]
+
+
+def _rule(wire: dict[str, Any]) -> Rule:
+    """A rule as it was written: numbers come back as Decimal."""
+    fields: dict[str, Any] = {name: float(told) if name in ("before", "at") else told for name, told in wire.items()}
+    return Rule(**fields)

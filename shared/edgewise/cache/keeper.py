@@ -92,6 +92,9 @@ class Keeper:
                 self._flights.land_hit(lead.flight, Hit(kept.entry, "coalesced", tier="flight"))
             else:
                 self._flights.land(lead.flight, Crashed())
+        if lead is not None:
+            # From here on the lead is being ended: giving it up is over.
+            lead.told = True
         if not word or lead is not None:
             await self.later(self._settle(asked, kept, lead, word))
         return word or "kept"

@@ -27,6 +27,7 @@ class _Held:
     body: bytes
     namespace: str
     gen: int
+    stored_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,13 @@ class Near:
             head.principals,
             head.status,
         )
-        return Kept(entry, held.namespace, held.gen)
+        return Kept(entry, held.namespace, held.gen, held.stored_at)
 
     def put(self, scope: str, kept: Kept) -> None:
         entry = kept.entry
         # A copy: what orjson returns keeps its working buffer, 16 kB for 2 kB of text.
         body = bytes(memoryview(orjson.dumps(entry.answer.completion)))
-        held = _Held(replace(entry, answer=_NOTHING), body, kept.namespace, kept.gen)
+        held = _Held(replace(entry, answer=_NOTHING), body, kept.namespace, kept.gen, kept.stored_at)
         self._shelf.put((scope, entry.key), held, len(body) + OVERHEAD_BYTES, entry.expires_at)
 
     def link(self, scope: str, text_key: str, key: str, expires_at: float) -> None:

@@ -24,11 +24,13 @@ class Kept:
 
     gen        the fence: a put with a lower generation than the stored one is dropped; 0 for no lease
     namespace  for listing and purging
+    stored_at  epoch seconds, when it came into this store, if that was later than the answer was made: an import
     """
 
     entry: Entry
     namespace: str = "default"
     gen: int = 0
+    stored_at: float | None = None
 
 
 class Store(Protocol):

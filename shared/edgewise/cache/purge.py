@@ -20,7 +20,10 @@ RELOAD_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is void: entries created at or before `before` (epoch seconds) that match every field that is set."""
+    """What is void: entries created at or before `before` (epoch seconds) that match every field that is set.
+
+    at  when the purge was asked for: what was stored later, by an import, is not meant
+    """
 
     before: float
     scope: str | None = None
@@ -31,11 +34,13 @@ class Rule:
     tag: str | None = None
     model: str | None = None
     """`provider/id`, or the id alone."""
+    at: float | None = None
 
     def voids(self, scope: str, kept: Kept) -> bool:
         entry = kept.entry
         return (
             entry.created_at <= self.before
+            and (self.at is None or kept.stored_at is None or kept.stored_at <= self.at)
             and self.scope in (None, scope)
             and self.key in (None, entry.key)
             and self.namespace in (None, kept.namespace)
@@ -55,7 +60,7 @@ def rule_of(now: float, *, older_than_s: float | None = None, everything: bool =
         raise InvalidRequest("Say what to purge: key, tag, model, namespace, prefix or older_than_s; or all=true.")
     if older_than_s is not None and older_than_s < 0:
         raise InvalidRequest("older_than_s is a number of seconds, 0 or more.", param="older_than_s")
-    return Rule(before=now - (older_than_s or 0.0), **named)
+    return Rule(before=now - (older_than_s or 0.0), at=now, **named)
 
 
 class Rules(Protocol):

@@ -24,7 +24,7 @@ from edgewise.cache.lease import Leases
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, Meaning, NoMeaning, Store, StoreError
-from edgewise.cache.purge import LocalRules, Rule, Rules, matching
+from edgewise.cache.purge import LocalRules, Rule, Rules, matching, rule_of
 from edgewise.cache.stats import CacheStats
 from edgewise.chat import Answer
 from edgewise.clock import Clock
@@ -210,7 +210,7 @@ class CacheRoom:
         """Store an entry that was exported. False when it has expired. Raises StoreError."""
         if kept.entry.expires_at <= self._clock.now():
             return False
-        return await self._store.put(scope, replace(kept, gen=0))
+        return await self._store.put(scope, replace(kept, gen=0, stored_at=self._clock.now()))
 
     def describe(self) -> dict[str, Any]:
         """The counters of this process, and what its memory holds."""
@@ -254,7 +254,7 @@ class CacheRoom:
 
         Raises StoreError.
         """
-        removed = await self.purge(Rule(self._clock.now(), scope=scope, key=key))
+        removed = await self.purge(rule_of(self._clock.now(), scope=scope, key=key))
         try:
             await self._meaning.feedback(key, None, wrong=True, similarity=similarity)
         except Exception:  # noqa: BLE001 - the entry is gone; the lesson is lost and counted
