@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
 from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
-from edgewise.chat import Answer, ChatRequest
+from edgewise.api.making import Making
+from edgewise.chat import Answer, CacheAsk, ChatRequest
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import UpstreamUnavailable
+from edgewise.jobs.answers.kept import Kept as AnswerKept
 from edgewise.jobs.ports import Ask
 from edgewise.words import Attempt, Model, Price
 from tests import fakes
@@ -115,3 +117,21 @@ async def test_an_embeddings_line_is_held_called_settled_and_recorded(clock: Fak
     assert len(policy.settled) == policy.closed == 1
     assert (await run(replace(good, body={"model": "nope", "input": "x"}))).status == 404
     assert (await run(replace(good, body={"model": "e", "input": {}}))).status == 400
+
+
+async def test_a_dry_run_in_a_line_tells_the_choice_as_the_route_does(clock: FakeClock) -> None:
+    given = ask(None, "cats", "/v1/responses")
+    given = replace(given, body={**given.body, "routing": {"dry_run": True}})
+    ran = await Lines(lambda: fakes.rooms(clock=clock), impersonate)(given)
+    assert (ran.status, ran.body["object"], ran.cost_usd) == (200, "edgewise.route", Decimal(0))
+
+
+async def test_a_dry_run_in_the_background_is_refused_not_a_defect(clock: FakeClock) -> None:
+    wire = {"id": "resp_1", "object": "response", "created_at": 1, "status": "queued"}
+    chat = {"body": chat_line("a", "hi")["body"], "routing": {"dry_run": True}, "cache": asdict(CacheAsk())}
+    kept = AnswerKept(
+        id="resp_1", tenant="acme", key_id="key_acme", url="/v1/responses", created_at=1, expires_at=2,
+        wire=wire, ask={"body": {"model": "m", "input": "hi"}, "chat": chat},
+    )  # fmt: skip
+    made = await Making(Lines(lambda: fakes.rooms(clock=clock), impersonate), clock).make(kept, Kept(), 30.0)
+    assert (made.state, made.wire["status"]) == ("failed", "failed")

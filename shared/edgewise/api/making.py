@@ -11,7 +11,7 @@ from edgewise.api.responses_ask import messages_of
 from edgewise.api.responses_tell import Telling
 from edgewise.chat import Answer, CacheAsk, ChatRequest, unfold
 from edgewise.clock import Clock
-from edgewise.errors import EdgewiseError, Unavailable, UpstreamTimeout
+from edgewise.errors import EdgewiseError, InvalidRequest, Unavailable, UpstreamTimeout
 from edgewise.jobs.answers.kept import Kept, Made
 from edgewise.jobs.ports import Ask, Calls
 
@@ -47,7 +47,8 @@ class Making:
             await self._clock.sleep(wait_s)
         if kept.url != "/v1/responses":
             return Made("completed", {**told(served), "id": kept.id, "status": "completed"})
-        assert served.answer is not None
+        if served.answer is None:
+            return self.failed(kept, InvalidRequest("A dry run is not made in the background.", param="routing"))
         return self._response(kept, request, served.answer)
 
     def _response(self, kept: Kept, request: ChatRequest, answer: Answer) -> Made:
