@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgewise.cache.semantic.bound import Evidence, Rule, licence
 from edgewise.cache.semantic.features import NAMES, compare
 from edgewise.cache.semantic.hanzi import is_chinese
 from edgewise.cache.semantic.verifier import leads, reading, vetoed
@@ -288,6 +289,15 @@ def report(folder: Path) -> None:
             hit, trap = (scores[mine & same] >= cut).mean(), (scores[mine & ~same] >= cut).mean()
             wrong = (scores[mine & ~same] >= cut).sum() / max(1, (scores[mine] >= cut).sum())
             print(f"  at {cut:.2f}: hits {hit:.3f}  traps served {trap:.3f}  wrong per hit {wrong:.3f}")
+    rows, vetoes = table(pairs)
+    repeat = rows[:, NAMES.index("repeat")] > 0
+    for bound in (0.01, 0.02, 0.05, 0.1):
+        cuts = licence(Evidence(), Rule(bound)).cuts
+        serve = ~vetoes & (repeat | (scores >= cuts["same"]))
+        mine = names == "fow"
+        hit, trap = serve[mine & same].mean(), serve[mine & ~same].mean()
+        wrong = serve[mine & ~same].sum() / max(1, serve[mine].sum())
+        print(f"fow at bound {bound}: hits {hit:.3f}  traps served {trap:.3f}  wrong per hit {wrong:.3f}")
 
 
 if __name__ == "__main__":

@@ -356,6 +356,8 @@ def main() -> None:
     parser.add_argument("--conversations", type=Path)
     parser.add_argument("--quick", action="store_true", help="pairs, conversations and one stream only")
     asked = parser.parse_args()
+    if (asked.data / "semcache").is_dir():
+        asked.data = asked.data / "semcache"
     lab, sets = Lab(), {}
 
     def add(name: str, found: dict[str, Any]) -> None:

@@ -289,9 +289,7 @@ def _added(there: Aligned, back: Aligned) -> float:
 
 def _unknown(aligned: Aligned, lexicon: English) -> int:
     """Words without counterpart that are no words: what a crafted collision is made of."""
-    return sum(
-        score < CLOSE and unit.lemma.isascii() and not lexicon.known(unit.lemma) for unit, score, _ in aligned
-    )
+    return sum(score < CLOSE and unit.lemma.isascii() and not lexicon.known(unit.lemma) for unit, score, _ in aligned)
 
 
 def _replaced(there: Aligned, back: Aligned, lexicon: English) -> tuple[float, float, float]:

@@ -76,12 +76,12 @@ class LocalEvidence:
 
 
 def trusted(evidence: Evidence, judged: bool, alarmed: bool = False) -> tuple[str, ...]:
-    """The rankings whose shipped cuts may be used: without a judge all, with one none before the first labels and
-    then only the one that holds for any kind of question. After an alarm none: evidence alone counts."""
+    """The rankings whose shipped cuts may be used: without a judge the stricter reading of sameness, with one nothing
+    before the first labels and then what holds for intents too. After an alarm none: evidence alone counts."""
     if alarmed:
         return ()
     if not judged:
-        return ("same", "topic")
+        return ("same",)
     return ("topic",) if evidence.total() >= FIRST / 2 else ()
 
 
