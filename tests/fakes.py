@@ -6,7 +6,7 @@ scripted. A test hands in the part that it is about.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -66,6 +66,9 @@ class FakePolicy:
     async def reserve(self, plan: Plan, choice: Choice) -> Any:
         self.holds.append(choice)
         return len(self.holds)
+
+    async def mend(self, plan: Plan, answer: Answer, again: Callable[[ChatRequest], Awaitable[Answer]]) -> Answer:
+        return answer
 
     async def settle(self, hold: Any, attempts: list[Attempt]) -> None:
         self.settled.append(list(attempts))

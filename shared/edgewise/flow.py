@@ -10,7 +10,7 @@ cache trouble never fails a request (the cache's port does not raise), and polic
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
@@ -44,6 +44,7 @@ class Policy(Protocol):
     async def identify(self, credentials: Credentials) -> Principal: ...
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan: ...
     async def reserve(self, plan: Plan, choice: Choice) -> Any: ...
+    async def mend(self, plan: Plan, answer: Answer, again: Callable[[ChatRequest], Awaitable[Answer]]) -> Answer: ...
     async def settle(self, hold: Any, attempts: list[Attempt]) -> None: ...
     async def close(self, plan: Plan) -> None: ...
 
@@ -249,6 +250,10 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
         raise
     try:
         served.live = live = await rooms.router.carry_out(choice, plan.request, rooms.caller, deadline, served.attempts)
+        if live.answer is not None:
+            live.answer = await rooms.policy.mend(
+                plan, live.answer, lambda again: rooms.caller.complete(live.model, again, deadline, served.attempts)
+            )
     except BaseException as error:
         await rooms.policy.settle(hold, served.attempts)
         await rooms.cache.give_up(query, miss.lead, error if isinstance(error, EdgewiseError) else None)

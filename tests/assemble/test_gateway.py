@@ -129,3 +129,13 @@ async def test_everything_is_shut_without_a_key(gateway: Gateway) -> None:
         answer = await gateway.call(method, path, None, {} if method == "POST" else None)
         assert answer.status == 401, f"{method} {path}: {answer.status} {answer.body!r}"
         assert answer.error["code"] == "invalid_api_key"
+
+
+async def test_a_structured_answer_that_does_not_fit_is_asked_for_once_more(gateway: Gateway) -> None:
+    """Where the key wants it: `scripted/echo` repeats the question, which is no JSON; both tries are charged."""
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    asked = {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}}
+    plain, mending = await gateway.new_key(), await gateway.new_key("bolt", repair_json=True)
+    text = "not json [[script text=nothing]]"
+    assert told(await gateway.say(text, plain, "scripted/echo", **asked), "attempts") == "1"
+    assert told(await gateway.say(text, mending, "scripted/echo", **asked), "attempts") == "2"

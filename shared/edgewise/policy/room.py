@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgewise.aws import Aws
 from edgewise.background import Background
-from edgewise.chat import ChatRequest
+from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock
 from edgewise.errors import InvalidRequest, NotAllowed, NotAuthenticated, Unavailable
 from edgewise.policy.bans import Bouncer, MemoryBans
@@ -34,6 +34,7 @@ from edgewise.words import Attempt, CachePolicy, Choice, Credentials, Plan, Prin
 if TYPE_CHECKING:
     from edgewise.policy.bans import BanStore
     from edgewise.policy.limits import Minutes
+    from edgewise.policy.structured import Again
     from edgewise.policy.terms import Guards, Terms
 
 ROOT = Principal(tenant="root", key_id="root", name="root", is_root=True)
@@ -182,9 +183,20 @@ class PolicyRoom:
         """Hold the worst case of `choice`. Raises QuotaExceeded, NotAllowed (model, unknown price), Unavailable."""
         check_models(plan, choice)
         lines: tuple[Line, ...] = plan.context.get("lines", ())
+        if _repairs(plan) and choice.worst_usd is not None:
+            # A structured answer that does not fit is asked for once more.
+            choice = replace(choice, worst_usd=choice.worst_usd * 2)
         hold = await self.desk.ledger.reserve(lines, choice) if lines else None
         ticket: Ticket | None = plan.context.get("ticket")
         return _Pending(hold, ticket) if hold is not None or ticket is not None else None
+
+    async def mend(self, plan: Plan, answer: Answer, again: Again) -> Answer:
+        """A structured answer checked against its schema and asked for once more, where the key wants that."""
+        if not _repairs(plan):
+            return answer
+        from edgewise.policy.structured import mended
+
+        return await mended(plan.request, answer, again)
 
     async def settle(self, hold: Any, attempts: list[Attempt]) -> None:
         """Charge what was used and let go of the rest. Never raises: the answer is already made."""
@@ -244,6 +256,11 @@ def check_models(plan: Plan, choice: Choice) -> None:
     for model in choice.models:
         if not any(matches(p, model.name) or matches(p, model.id) or p == plan.request.model for p in plan.models):
             raise NotAllowed("This key may not use that model.", code="model_not_allowed", param="model")
+
+
+def _repairs(plan: Plan) -> bool:
+    terms: Terms | None = plan.principal.settings.get("terms")
+    return terms is not None and terms.repair_json
 
 
 def scope_of(route: str) -> str:

@@ -1,18 +1,23 @@
 """Structured output, checked: does the answer fit the schema that was asked for, and if not, what to ask once more.
 
-Pure. The checker knows the part of JSON Schema that OpenAI's structured outputs allow, and references within the
-schema. It leaves `pattern` and `format` to the model: a client's regular expression is never run in this process. A
-keyword that it does not know is not checked, so it may pass what another would refuse, never the other way round.
+Pure but for the one call that `mended` may make. The checker knows the part of JSON Schema that OpenAI's structured
+outputs allow, and references within the schema. It leaves `pattern` and `format` to the model: a client's regular
+expression is never run in this process. A keyword that it does not know is not checked, so it may pass what another
+would refuse, never the other way round.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from edgewise.chat import Answer, ChatRequest
+from edgewise.errors import UpstreamError
+
+Again = Callable[[ChatRequest], Awaitable[Answer]]
+"""Asks the model that has answered once more. Raises `UpstreamError`."""
 
 MAX_DEPTH = 64
 MAX_PROBLEMS = 8
@@ -79,6 +84,30 @@ def unfence(text: str) -> str:
         if first.strip().lower() in ("", "json"):
             return rest.strip()
     return text
+
+
+async def mended(request: ChatRequest, answer: Answer, again: Again) -> Answer:
+    """The answer if it fits, else without its fence if that mends it, else what one more call brings.
+
+    A second answer that fits no better, or that does not come, leaves the first: it was paid for.
+    """
+    found = problems(request, answer)
+    if not found:
+        return answer
+    bare = _with_text(answer, unfence(answer.text))
+    if not problems(request, bare):
+        return bare
+    try:
+        second = await again(repair(request, answer, found))
+    except UpstreamError:
+        return answer
+    return second if len(problems(request, second)) < len(found) else answer
+
+
+def _with_text(answer: Answer, text: str) -> Answer:
+    first, *rest = answer.choices
+    message = {**first["message"], "content": text}
+    return Answer({**answer.completion, "choices": [{**first, "message": message}, *rest]})
 
 
 def _bounded(found: Iterator[str]) -> Iterator[str]:
