@@ -6,12 +6,14 @@ import copy
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgewise.chat import CacheAsk, ChatRequest
 from edgewise.query.asker import ExactAsker, Reading
 from edgewise.query.canonical import UNHEARD, canonical
+from edgewise.query.classify import read_turn
 from edgewise.words import CachePolicy, Model, Plan, Principal, Query, Target
 
 TARGET = Target("openai/m", (Model("openai", "m"),))
@@ -23,7 +25,7 @@ class AnyReader:
     def __init__(self, *, alone: bool = True) -> None:
         self.alone = alone
 
-    def read(self, request: ChatRequest) -> Reading:
+    def read(self, request: ChatRequest, *, by_meaning: bool) -> Reading:
         return Reading("semantic", alone=self.alone)
 
     def normal(self, text: str) -> str:
@@ -234,9 +236,9 @@ def test_a_request_is_read_once_however_often_it_is_asked() -> None:
     class Counting(AnyReader):
         reads = 0
 
-        def read(self, request: ChatRequest) -> Reading:
+        def read(self, request: ChatRequest, *, by_meaning: bool) -> Reading:
             self.reads += 1
-            return super().read(request)
+            return super().read(request, by_meaning=by_meaning)
 
     reader = Counting()
     asker = ExactAsker(reader)
@@ -250,3 +252,11 @@ def test_a_request_is_read_once_however_often_it_is_asked() -> None:
     assert ask(CachePolicy()).partition is None
     assert ask(SEMANTIC, wish=CacheAsk(semantic=False)).partition is None
     assert reader.reads == 3
+
+
+@pytest.mark.parametrize("text", ["What is the weather today?", "Delete my account.", "Who wrote Emma?", "And her?"])
+def test_a_turn_kept_to_the_letter_is_read_for_its_age_and_risk_alone(text: str) -> None:
+    """What costs most of a reading is only for those who match by meaning; the rest must not differ."""
+    whole, short = (read_turn(text, within=True, by_meaning=by_meaning) for by_meaning in (True, False))
+    assert short.volatility == whole.volatility
+    assert (short.nearness == "skip") is (whole.nearness == "skip")

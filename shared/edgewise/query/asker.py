@@ -40,7 +40,7 @@ class Reading:
 class Reader(Protocol):
     """Reads a request for what it asks. Pure, and cheap: every request passes here."""
 
-    def read(self, request: ChatRequest) -> Reading: ...
+    def read(self, request: ChatRequest, *, by_meaning: bool) -> Reading: ...
     def normal(self, text: str) -> str: ...
 
 
@@ -83,7 +83,7 @@ class ExactAsker:
         *,
         by_meaning: bool,
     ) -> Query:
-        reading = reader.read(request)
+        reading = reader.read(request, by_meaning=by_meaning)
         text = _last_turn(body["messages"]) if by_meaning and reading.nearness == "semantic" else None
         if text is not None:
             return self._by_meaning(scope, body, key, text, reading)

@@ -98,16 +98,16 @@ class Meaningful:
 
     __slots__ = ()
 
-    def read(self, request: ChatRequest) -> Reading:
+    def read(self, request: ChatRequest, *, by_meaning: bool = True) -> Reading:
         """Pure; looks at the last turn and at what stands around it."""
-        return classify(request)
+        return classify(request, by_meaning=by_meaning)
 
     def normal(self, text: str) -> str:
         """See `edgewise.query.text.normal`."""
         return normal(text)
 
 
-def classify(request: ChatRequest) -> Reading:
+def classify(request: ChatRequest, *, by_meaning: bool = True) -> Reading:
     """What may be done with this request's answer, why, how soon it grows old, whether its last turn stands alone."""
     body, messages = request.body, request.messages
     last = messages[-1] if messages else {}
@@ -122,11 +122,15 @@ def classify(request: ChatRequest) -> Reading:
         return Reading("exact", "tools", _volatility(text.casefold()))
     if request.choices > 1 or body.get("logprobs"):
         return Reading("exact", "choices")
-    return read_turn(text, within=sum(message.get("role") in ("user", "assistant") for message in messages) > 1)
+    within = sum(message.get("role") in ("user", "assistant") for message in messages) > 1
+    return read_turn(text, within=within, by_meaning=by_meaning)
 
 
-def read_turn(text: str, *, within: bool) -> Reading:
-    """The reading of a last turn; `within`: other turns came before it."""
+def read_turn(text: str, *, within: bool, by_meaning: bool = True) -> Reading:
+    """The reading of a last turn; `within`: other turns came before it.
+
+    by_meaning  False: the answer will be kept to the letter in any case, so only its age and its risks are read
+    """
     low = text.casefold().replace("\u2019", "'")
     age = _volatility(low)
     if len(text) > LONGEST_CHARS:
@@ -143,6 +147,8 @@ def read_turn(text: str, *, within: bool) -> Reading:
         return Reading("skip", "action", age)
     if age == "live":
         return Reading("exact", "freshness", age)
+    if not by_meaning:
+        return Reading("exact", "", age)
     tongue = language(text)
     if tongue == "other":
         return Reading("exact", "language", age)

@@ -49,15 +49,17 @@ class Rescue:
             fallbacks = ()
         elif not ask.many:
             fallbacks = distinct([*(c.model for c in ask.candidates[1:]), *self._twins(choice, ask, request, allowed)])
-        whole = changed(
+        on_context = of("context_fallbacks", options.context_fallbacks)
+        on_content = of("content_fallbacks", options.content_fallbacks)
+        return changed(
             choice,
             fallbacks=fallbacks,
-            on_context=of("context_fallbacks", options.context_fallbacks),
-            on_content=of("content_fallbacks", options.content_fallbacks),
+            on_context=on_context,
+            on_content=on_content,
             max_attempts=options.max_attempts,
             hedge=options.hedge,
+            worst_usd=self._worst(choice, ask, [*fallbacks, *on_context, *on_content]),
         )
-        return changed(whole, worst_usd=self._worst(whole, ask))
 
     def _twins(self, choice: Choice, ask: Ask, request: ChatRequest, allowed: Allowed) -> list[Model]:
         found = [t for c in ask.candidates for t in self.twins(c.model)]
@@ -70,11 +72,12 @@ class Rescue:
             and (twin.price is not None or choice.worst_usd is None)
         ]
 
-    def _worst(self, choice: Choice, ask: Ask) -> Usd | None:
+    def _worst(self, choice: Choice, ask: Ask, others: Sequence[Model]) -> Usd | None:
+        if not others:
+            return choice.worst_usd
         known = {c.model.name: c.worst_usd for c in ask.candidates}
-        others = distinct([*choice.fallbacks, *choice.on_context, *choice.on_content])
         new = [m for m in others if m.name not in known]
-        if not others or not (new or choice.hedge):
+        if not (new or ask.options.hedge):
             return choice.worst_usd
         known |= {m.name: price(m, ask.demand, self.corrections)[1] for m in new}
         dearest = [known[m.name] for m in others]
@@ -82,7 +85,7 @@ class Rescue:
             return None
         top = max(usd for usd in dearest if usd is not None)
         # A single call that fails costs nothing or is all that is paid; a checked step, or a hedge, is paid beside it.
-        beside = choice.hedge or len(choice.steps) > 1
+        beside = ask.options.hedge or len(choice.steps) > 1
         return total([choice.worst_usd, top]) if beside else max(choice.worst_usd, top)
 
 
