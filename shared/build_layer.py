@@ -1,4 +1,4 @@
-"""Builds the Lambda layer: the package, its libraries for arm64, and bytecode for both.
+"""Builds the Lambda layers: the package, its libraries for arm64, and bytecode for both; and the embedders' weights.
 
 A layer's folder is read-only in Lambda, so without bytecode every cold start compiles everything again, which takes
 three times as long as the imports themselves. Bytecode belongs to one minor version, so compiling needs a python3.13;
@@ -8,7 +8,10 @@ unzipping changes their times, and nobody edits them there.
 boto3 is shipped although the managed runtime has one: that one may be too old for DynamoDB's vector search, and ours
 is compiled, pinned, and reduced to the services that the package calls (see docs/decisions).
 
-Run by `sam build` in a copy of this folder: python build_layer.py OUTPUT
+The weights are a layer of their own, since only gateways that match by meaning read them, and they weigh half as much
+as all the rest.
+
+Run by `sam build` in a copy of this folder: python build_layer.py OUTPUT [meaning]
 """
 
 from __future__ import annotations
@@ -29,13 +32,17 @@ SERVICES = frozenset(
 )
 
 
-def main(output: Path) -> None:
+def main(output: Path, *, meaning: bool = False) -> None:
     """Build into OUTPUT/python. Raises SystemExit, saying what is missing."""
     compiler = interpreter()
     target = output / "python"
-    install(target)
-    prune(target)
-    shutil.copytree(HERE / "edgewise", target / "edgewise", ignore=shutil.ignore_patterns("__pycache__", *LEFT_OUT))
+    if meaning:
+        # Their one dependency, numpy, lies in the main layer: here it would hide that one, or be hidden by it.
+        install(target, "requirements-meaning.txt", "--no-deps")
+    else:
+        install(target, "requirements.txt")
+        prune(target)
+        shutil.copytree(HERE / "edgewise", target / "edgewise", ignore=shutil.ignore_patterns("__pycache__", *LEFT_OUT))
     compile_all(compiler, output)
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     print(f"layer: {size / 1e6:.1f} MB unzipped, bytecode for {VERSION}")
@@ -64,14 +71,14 @@ def interpreter() -> str:
     )
 
 
-def install(target: Path) -> None:
+def install(target: Path, requirements: str, *options: str) -> None:
     """The pinned libraries as wheels for Lambda's machine and version, whichever Python fetches them."""
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
          "--target", str(target), *platforms, "--implementation", "cp", "--python-version", VERSION,
          # Older pips would hold a library's Python against the one that they run on.
-         "--only-binary=:all:", "--ignore-requires-python", "-r", str(HERE / "requirements.txt")],
+         "--only-binary=:all:", "--ignore-requires-python", *options, "-r", str(HERE / requirements)],
         check=True,
     )  # fmt: skip
 
@@ -103,4 +110,4 @@ def compile_all(compiler: str, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), meaning=sys.argv[2:] == ["meaning"])

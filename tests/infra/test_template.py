@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -76,9 +77,28 @@ def test_every_function_runs_on_arm_with_the_layer_and_keeps_its_logs_for_a_whil
     for found in functions.values():
         properties = found["Properties"]
         assert (properties["Runtime"], properties["Architectures"]) == ("python3.13", ["arm64"])
-        (layer,) = (resources[layer["Ref"]] for layer in properties["Layers"])
-        assert layer["Type"] == "AWS::Lambda::LayerVersion"
+        layer = resources[properties["Layers"][0]["Ref"]]
+        assert layer["Type"] == "AWS::Lambda::LayerVersion" and "Condition" not in layer
         assert resources[properties["LoggingConfig"]["LogGroup"]["Ref"]]["Properties"]["RetentionInDays"]
+
+
+def test_the_weights_come_along_only_where_answers_are_matched_by_meaning(
+    resources: Resources, source: dict[str, Any]
+) -> None:
+    for found in of_type(resources, "AWS::Lambda::Function").values():
+        _, layer = found["Properties"]["Layers"]
+        condition, then, otherwise = layer["Fn::If"]
+        assert (condition, otherwise) == ("HasMeaning", {"Ref": "AWS::NoValue"})
+        # The transform gives a layer's version a name of its own; the reference has to follow.
+        meaning = resources[then["Ref"]]
+        assert (meaning["Type"], meaning["Condition"]) == ("AWS::Lambda::LayerVersion", "HasMeaning")
+    wants = source["Conditions"]["HasMeaning"]["Fn::Or"]
+    assert [tuple(want["Fn::Equals"]) for want in wants] == [
+        ({"Ref": "CacheMode"}, "semantic"),
+        ({"Ref": "Meaning"}, "true"),
+    ]
+    assert source["Parameters"]["CacheMode"]["Default"] == "exact"
+    assert source["Parameters"]["Meaning"]["Default"] == "false"
 
 
 def test_snapstart_and_the_wrapper_follow_their_parameters(resources: Resources) -> None:
@@ -165,18 +185,30 @@ def test_nested_stacks_are_given_what_they_ask_for_and_asked_for_what_they_give(
             assert output in inner["Outputs"], f"{name}.{output}"
 
 
-def test_what_the_layer_pins_is_what_the_package_asks_for() -> None:
-    from packaging.requirements import Requirement
+def pinned(name: str) -> dict[str, str]:
+    """Versions by canonical name, of a requirements file of the layers."""
     from packaging.utils import canonicalize_name
 
-    lines = (ROOT / "shared/requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = {
+    lines = (ROOT / "shared" / name).read_text(encoding="utf-8").splitlines()
+    return {
         canonicalize_name(name): version
         for name, _, version in (line.partition("==") for line in lines if line and not line.startswith("#"))
     }
+
+
+def test_what_the_layers_pin_is_what_the_package_asks_for() -> None:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for wanted in map(Requirement, project["dependencies"]):
-        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
+    main, meaning = pinned("requirements.txt"), pinned("requirements-meaning.txt")
+    for pins, wishes in (
+        (main, project["dependencies"]),
+        (meaning, project["optional-dependencies"]["semantic"]),
+    ):
+        for wanted in map(Requirement, wishes):
+            assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
+    assert not set(main) & set(meaning), "layers are laid over each other"
 
 
 def layer_builder() -> ModuleType:
@@ -197,6 +229,23 @@ def test_the_layer_keeps_the_model_of_every_service_that_the_package_calls() -> 
             called |= set(re.findall(r"""(?:\.call|\.client|\.stream)\(\s*"([a-z0-9-]+)"[,)]""", text))
             called |= set(re.findall(r"""^_?SERVICE = "([a-z0-9-]+)"$""", text, re.MULTILINE))
     assert {"dynamodb", "s3", "sqs", "secretsmanager", "bedrock-runtime"} <= called <= builder.SERVICES
+
+
+@pytest.mark.parametrize("meaning", [False, True])
+def test_each_layer_is_made_of_its_own_requirements(
+    meaning: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The weights bring no numpy: a second one would lie over the first."""
+    builder, ran = layer_builder(), []
+    monkeypatch.setattr(builder, "interpreter", lambda: "python")
+    monkeypatch.setattr(builder, "prune", lambda target: None)
+    monkeypatch.setattr(builder.subprocess, "run", lambda command, **_: ran.append(command))
+    builder.main(tmp_path, meaning=meaning)
+    install, compiled = ran
+    wanted = "requirements-meaning.txt" if meaning else "requirements.txt"
+    assert install[-2:] == ["-r", str(ROOT / "shared" / wanted)] and ("--no-deps" in install) is meaning
+    assert "unchecked-hash" in compiled
+    assert (tmp_path / "python" / "edgewise").exists() is not meaning
 
 
 def test_the_layer_says_what_is_missing_when_there_is_no_interpreter_of_its_version(
