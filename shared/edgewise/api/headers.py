@@ -52,6 +52,10 @@ def of_served(served: Served, clock: Clock) -> dict[str, str]:
     match served.verdict:
         case Hit() as hit:
             _of_hit(headers, hit)
+            if served.attempts:
+                # A stale answer in place of a provider that failed: what was tried is told all the same.
+                headers["x-edgewise-attempts"] = str(len(served.attempts))
+                headers["x-edgewise-cost-usd"] = _cost(served)
         case Miss(reason=reason):
             headers["x-edgewise-cache-reason"] = clean(reason)
     if served.live is not None:
@@ -89,10 +93,14 @@ def _of_live(headers: dict[str, str], served: Served) -> None:
         headers["x-edgewise-confidence"] = f"{live.confidence:.3f}"
     if live.chunks is None:
         headers["x-edgewise-attempts"] = str(len(served.attempts))
-        cost = served.cost_usd
-        headers["x-edgewise-cost-usd"] = "unknown" if cost is None else usd(cost)
+        headers["x-edgewise-cost-usd"] = _cost(served)
     else:
         headers["x-edgewise-attempts"] = str(len(served.attempts) + 1)
+
+
+def _cost(served: Served) -> str:
+    cost = served.cost_usd
+    return "unknown" if cost is None else usd(cost)
 
 
 def usd(amount: Decimal) -> str:

@@ -1,0 +1,20 @@
+"""What the headers of an answer tell."""
+
+from __future__ import annotations
+
+from edgewise.api.headers import of_served
+from edgewise.clock import FakeClock
+from edgewise.flow import Served
+from edgewise.words import Attempt, Entry, Hit, Model
+from tests.fakes import saying
+
+
+def test_a_stale_answer_for_a_provider_that_failed_tells_what_was_tried() -> None:
+    entry = Entry("k", saying("old"), 0, 1, 2, "m", "fake")
+    tried = [Attempt(Model("fake", "m"), status=504, error="upstream_timeout")]
+    served = Served("req_1", False, 0.0, verdict=Hit(entry, "stale"), attempts=tried)
+    told = of_served(served, FakeClock())
+    assert (told["x-edgewise-attempts"], told["x-edgewise-cost-usd"]) == ("1", "unknown")
+    served.attempts = []
+    told = of_served(served, FakeClock())
+    assert (told["x-edgewise-attempts"], told["x-edgewise-cost-usd"]) == ("0", "0")
