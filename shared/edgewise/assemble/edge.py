@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ def gateway(settings: Settings) -> FastAPI:
 
 def around(house: House) -> FastAPI:
     """The edge around a house that is built."""
+    # It writes a line for every malformed form, so a stranger could fill the log.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     from edgewise.api import idempotency
 
     @asynccontextmanager

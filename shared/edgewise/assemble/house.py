@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgewise.assemble.gauges import CacheGauges
 from edgewise.assemble.learning import RecentHits, WrongHits
 from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import Aws, AwsOptions, Table
@@ -121,6 +122,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     cache = _cache(settings, clock, aws, background, lambda: late[0] if late else None)
     recent = RecentHits()
     record.watch(recent)
+    record.watch(CacheGauges(cache, record, clock))
     memory.feedback.learners.append(WrongHits(cache, recent))
     # Models are asked for at the real service even where a stand-in plays the tables.
     models_aws = Aws(AwsOptions(region=settings.aws_region)) if settings.local_aws_url else aws

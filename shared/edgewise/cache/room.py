@@ -21,6 +21,7 @@ from edgewise.cache.flight import Alone, Crashed, Flight, Flights, Landed
 from edgewise.cache.keeper import Keeper
 from edgewise.cache.lead import Lead, Leading
 from edgewise.cache.lease import Leases
+from edgewise.cache.memory.shelf import ShelfStats
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, Meaning, NoMeaning, Store, StoreError
@@ -212,9 +213,14 @@ class CacheRoom:
             return False
         return await self._store.put(scope, replace(kept, gen=0, stored_at=self._clock.now()))
 
+    @property
+    def memory(self) -> ShelfStats:
+        """What this process's memory holds, and how it was used."""
+        return self._near.stats()
+
     def describe(self) -> dict[str, Any]:
         """The counters of this process, and what its memory holds."""
-        memory = self._near.stats()
+        memory = self.memory
         return {
             **self.stats.wire(),
             "memory": {
