@@ -20,7 +20,11 @@ from edgewise.local.atomic import make_atomic
 def local_options(url: str) -> AwsOptions:
     """How to reach a stand-in at `url`: credentials that nobody checks, no retries that hide a fault."""
     return AwsOptions(
-        region="us-east-1", endpoint_url=url, access_key_id="local", secret_access_key="local", read_timeout_s=30
+        region="us-east-1",
+        endpoint_url=url,
+        access_key_id="local",
+        secret_access_key="local",
+        read_timeout_s=30,  # noqa: S106
     )
 
 
