@@ -133,3 +133,13 @@ async def test_overrides_of_the_catalogue_are_kept_in_the_table(state_table: Tab
     row = {"tier": "large", "price": {"i": "1", "o": "2"}}
     await save_override(state_table, "openai/own", row)
     assert await load_overrides(state_table) == {"openai/own": row}
+
+
+async def test_others_are_told_how_long_to_leave_a_model_alone(clock: FakeClock) -> None:
+    breakers = Breakers(clock)
+    model = Model("p", "m")
+    assert await breakers.open_for_s(model.name) == 0
+    await breakers.ill(model, UpstreamRateLimited("slow down", retry_after_s=7))
+    assert await breakers.open_for_s(model.name) == 7
+    await clock.advance(8)
+    assert await breakers.open_for_s(model.name) == 0

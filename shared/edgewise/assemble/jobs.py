@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,9 +154,20 @@ def worker_of(house: House) -> Worker:
         webhooks=desk.webhooks,
         options=desk.room.options,
     )
-    chunks = ChunkWork(desk.room, lines, share)
+    chunks = ChunkWork(desk.room, lines, share, _pressure_of(house))
     ended = desk.webhooks.batch_ended if desk.webhooks else None
     return Worker(desk.room, chunks, {"response": answers.work}, ended, remote_of(house))
+
+
+def _pressure_of(house: House) -> Callable[[str], Awaitable[float]]:
+    """How long batch work should leave a model alone: while its breaker is open, whoever opened it."""
+
+    async def pressure(asked: str) -> float:
+        assert house.router.breakers is not None
+        found = house.router.catalog.find(asked)
+        return await house.router.breakers.open_for_s(found[0].name) if len(found) == 1 else 0.0
+
+    return pressure
 
 
 def remote_of(house: House) -> Remote | None:

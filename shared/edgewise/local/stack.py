@@ -23,8 +23,8 @@ def local_options(url: str) -> AwsOptions:
         region="us-east-1",
         endpoint_url=url,
         access_key_id="local",
-        secret_access_key="local",
-        read_timeout_s=30,  # noqa: S106
+        secret_access_key="local",  # noqa: S106
+        read_timeout_s=30,
     )
 
 

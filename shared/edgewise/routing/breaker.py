@@ -114,6 +114,10 @@ class Breakers:
             self._probing.add(model.name)
         return won
 
+    async def open_for_s(self, name: str) -> float:
+        """How long the model called `name` should be left alone, as the shared state has it; 0 when it need not be."""
+        return max(0.0, (await self._state(name)).open_until - self.clock.now())
+
     async def _state(self, name: str) -> State:
         now = self.clock.tick()
         known = self._known.get(name)
