@@ -139,3 +139,11 @@ async def test_a_structured_answer_that_does_not_fit_is_asked_for_once_more(gate
     text = "not json [[script text=nothing]]"
     assert told(await gateway.say(text, plain, "scripted/echo", **asked), "attempts") == "1"
     assert told(await gateway.say(text, mending, "scripted/echo", **asked), "attempts") == "2"
+
+
+async def test_readiness_is_told_by_part(house: House, gateway: Gateway) -> None:
+    ready = await gateway.ask("GET", "/readyz")
+    assert (ready.status, ready.json["parts"]) == (200, {"cache": True, "state": True})
+    house.settings = house.settings.model_copy(update={"cache_table": "no-such-table"})
+    ready = await gateway.ask("GET", "/readyz")
+    assert (ready.status, ready.json["parts"]["cache"]) == (503, False)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgewise.api.app import app
 from edgewise.assemble.house import House, build
+from edgewise.aws import AwsError, Table
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Model
+
+READY_S = 2.0
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -56,6 +60,7 @@ def around(house: House) -> FastAPI:
         house.settings,
         beside,
         listing=lambda: house.models,
+        ready=lambda: _ready(house),
         clock=house.clock,
         embedders=embedders(house),
         **_later(house),
@@ -64,6 +69,22 @@ def around(house: House) -> FastAPI:
     application.state.background = house.background
     application.state.renew = house.renew
     return application
+
+
+async def _ready(house: House) -> dict[str, bool]:
+    """Whether each table that there is answers a read."""
+
+    async def answers(name: str) -> bool:
+        try:
+            async with asyncio.timeout(READY_S):
+                await Table(house.aws, name).get("ready", "ready")
+        except (AwsError, TimeoutError):
+            return False
+        return True
+
+    settings = house.settings
+    tables = {"cache": settings.cache_table, "state": settings.state_table}
+    return {part: await answers(name) for part, name in tables.items() if name}
 
 
 def _later(house: House) -> dict[str, Any]:
