@@ -29,7 +29,7 @@ from edgewise.cache.semantic.verifier import leads, reading, vetoed
 OUT = Path("shared/edgewise/cache/semantic/verifier.json")
 PAIRS = Path("bench/pairs")
 ENGLISH = ("english_a.txt", "english_b.txt", "english_c.txt", "english_d.txt")
-TREES, LEAF, TRIED = 60, 10, 12
+TREES, LEAF, TRIED = 60, 8, 12
 
 
 class Pair(NamedTuple):

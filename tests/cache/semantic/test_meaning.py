@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +12,13 @@ import pytest
 from edgewise.aws import Table
 from edgewise.cache.local import LocalStore
 from edgewise.cache.port import Kept
-from edgewise.cache.semantic.build import meaning_of
-from edgewise.cache.semantic.dynamodb import DynamoEvidence
+from edgewise.cache.semantic.dynamodb import DynamoEvidence, DynamoLog
+from edgewise.cache.semantic.index import Row
 from edgewise.cache.semantic.library import Library
+from edgewise.cache.semantic.log import Added, LocalLog, LocalSnapshots
 from edgewise.cache.semantic.meaning import MeaningOptions, SemanticMeaning
-from edgewise.cache.semantic.shadow import Opinion
+from edgewise.cache.semantic.s3 import S3Snapshots
+from edgewise.cache.semantic.shadow import Licences, LocalEvidence, Opinion
 from edgewise.chat import Answer
 from edgewise.clock import FakeClock
 from edgewise.words import CachePolicy, Entry, Hit, Plan, Principal, Query
@@ -86,14 +87,24 @@ def entry_of(asked: Query, clock: FakeClock, life_s: float = 100.0) -> Entry:
 class Bench:
     """A meaning over a local store, and what tests do with it."""
 
-    def __init__(self, clock: FakeClock, judge: Oracle | None = None, **how: Any) -> None:
+    def __init__(
+        self,
+        clock: FakeClock,
+        judge: Oracle | None = None,
+        options: MeaningOptions | None = None,
+        library: Library | None = None,
+    ) -> None:
         self.clock = clock
         self.store = LocalStore(clock)
         self.judge = judge
-        self.meaning = self.another(**how)
+        self.options = options
+        self.meaning = self.another(library or Library(clock, LocalLog(), LocalSnapshots()))
 
-    def another(self, **how: Any) -> SemanticMeaning:
-        return meaning_of(self.clock, self.store, Words(), judge=self.judge, **how)
+    def another(self, library: Library) -> SemanticMeaning:
+        licences = Licences(self.clock, LocalEvidence(self.clock, 1e6), self.judge)
+        return SemanticMeaning(
+            self.clock, self.store, Words(), library, licences, options=self.options, judge=self.judge
+        )
 
     async def keep(self, asked: Query, who: Plan, life_s: float = 100.0) -> Entry:
         entry = entry_of(asked, self.clock, life_s)
@@ -182,12 +193,12 @@ async def test_long_texts_and_unread_languages_are_left_alone(clock: FakeClock) 
 
 
 async def test_another_process_sees_changes_within_the_staleness(
-    clock: FakeClock, cache_table: Table, state_table: Table, bucket: str
+    clock: FakeClock, cache_table: Table, bucket: str
 ) -> None:
-    how: dict[str, Any] = {"table": cache_table, "state_table": state_table, "bucket": bucket}
-    bench = Bench(clock, **how)
+    one, two = (Library(clock, DynamoLog(cache_table, clock), S3Snapshots(cache_table.aws, bucket)) for _ in range(2))
+    bench = Bench(clock, library=one)
     entry = await bench.keep(query(QUESTION), plan())
-    other = bench.another(**how)
+    other = bench.another(two)
     assert isinstance(await other.find(query(REPEAT), plan()), Hit)
     await bench.meaning.remove(entry.key, None)
     clock.time += 5
@@ -195,13 +206,8 @@ async def test_another_process_sees_changes_within_the_staleness(
 
 
 async def test_a_snapshot_and_the_log_since_make_the_same_index(
-    clock: FakeClock, cache_table: Table, state_table: Table, bucket: str
+    clock: FakeClock, cache_table: Table, bucket: str
 ) -> None:
-    from edgewise.cache.semantic.dynamodb import DynamoLog
-    from edgewise.cache.semantic.index import Row
-    from edgewise.cache.semantic.log import Added
-    from edgewise.cache.semantic.s3 import S3Snapshots
-
     log, snapshots = DynamoLog(cache_table, clock), S3Snapshots(cache_table.aws, bucket)
     first = Library(clock, log, snapshots)
     embed = WordEmbedder()
