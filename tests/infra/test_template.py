@@ -211,6 +211,12 @@ def test_what_the_layers_pin_is_what_the_package_asks_for() -> None:
     assert not set(main) & set(meaning), "layers are laid over each other"
 
 
+def test_whatever_the_layers_ship_is_accounted_for() -> None:
+    told = (ROOT / "docs/decisions/0001-dependencies.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"[a-z0-9-]+", "".join(line for line in told.splitlines() if line.startswith("|"))))
+    assert set(pinned("requirements.txt")) | set(pinned("requirements-meaning.txt")) <= named
+
+
 def layer_builder() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_layer", ROOT / "shared/build_layer.py")
     assert spec is not None and spec.loader is not None
