@@ -45,3 +45,60 @@ def test_chinese_has_an_embedder_of_its_own() -> None:
     assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.2
     assert isinstance(shipped.of("How do I pay?"), MiniLm)
     assert shipped.of("Wo finde ich den Bahnhof in München?") is None
+
+
+def test_titan_is_asked_in_its_own_words() -> None:
+    """The request and the answer as the service model has them."""
+    from io import BytesIO
+
+    from botocore.response import StreamingBody
+    from botocore.stub import Stubber
+
+    from edgewise.aws import Aws, AwsOptions
+    from edgewise.query.embed.bedrock import MODEL, Titan
+
+    aws = Aws(AwsOptions(region="us-east-1", access_key_id="test", secret_access_key="test"))
+    body = b'{"embedding": [0.6, 0.8], "inputTextTokenCount": 2}'
+    asked = '{"inputText": "hello", "dimensions": 2, "normalize": true}'
+    with Stubber(aws.client("bedrock-runtime")) as stub:
+        answer = {"body": StreamingBody(BytesIO(body), len(body)), "contentType": "application/json"}
+        stub.add_response("invoke_model", answer, {"modelId": MODEL, "body": asked})
+        rows = Titan(aws, dim=2).encode(["hello"])
+    aws.close()
+    assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+
+
+def test_a_remote_embedder_orders_and_normalises_rows() -> None:
+    import json
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    from edgewise.query.embed.remote import RemoteEmbedder
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            assert asked["model"] == "m" and self.headers["authorization"] == "Bearer k"
+            rows = [{"index": 1, "embedding": [0, 2]}, {"index": 0, "embedding": [3, 4]}]
+            body = json.dumps({"data": rows[: len(asked["input"])]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found = RemoteEmbedder(f"http://127.0.0.1:{server.server_port}/v1", "m", 2, api_key="k")
+            assert np.allclose(found.encode(["a", "b"]), np.array([[0.6, 0.8], [0.0, 1.0]]))
+            with pytest.raises(ValueError, match="shape"):
+                RemoteEmbedder(f"http://127.0.0.1:{server.server_port}/v1", "m", 3, api_key="k").encode(["a", "b"])
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(ValueError, match="http"):
+        RemoteEmbedder("file:///etc", "m", 2)

@@ -22,6 +22,8 @@ _LEANING = any_of(
     "yet", "so far", "in total", "total", "altogether", "extra", "left over", "anyway", "same", "others?", "both",
     "former", "latter", "previous", "above", "earlier", "next one", "first one", "second one", "someone", "somebody",
     "you (?:said|mentioned|suggested|told)", "i (?:said|mentioned|told|asked)", "we (?:discussed|talked|take|get|need)",
+    "similar", "original", "more details?", "better", "worse", "(?:your|the) (?:own |first |second |last |previous )?"
+    "(?:response|answer|reply|examples?|suggestions?|solutions?|story|list|code|implementation|question)",
     "actually", "though", "now", "my (?:new|old)", "the (?:first|second|third|last|other|new|old|cheaper"
     "|cheapest|bigger|smaller)"
 )  # fmt: skip

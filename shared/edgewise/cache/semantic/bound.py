@@ -16,7 +16,7 @@ A judge errs. If it calls right answers wrong with rate f and lets wrong ones pa
 that it reports more than bound·(1 - m) + (1 - bound)·f, and that is what is tested.
 
 Before there is evidence the shipped prior serves: cuts that kept each bound on pairs that the verifier had not seen
-(docs/decisions/0020-meaning.md). It enters as a credit of wealth that a namespace's own labels soon outweigh, with
+(docs/decisions/0034-meaning.md). It enters as a credit of wealth that a namespace's own labels soon outweigh, with
 half of what the labels of all namespaces together have earned. Old evidence fades by half in `half_life_s`, so a
 namespace whose answers drift loses its licence until it is earned again; and when what is served turns out wrong
 more often than the bound, an alarm forgets all evidence at once.

@@ -3,7 +3,7 @@
 Up to `DENSE_ROWS` rows one float32 product; above, the signs of the vectors packed into bits and laid out by column,
 so that Hamming distances to all rows are a few passes of `np.bitwise_count`, and the nearest `RESCORED` are scored
 again from int8. Exact for neighbours near enough to matter, 0.05 ms at 10,000 rows and 1 ms at 100,000 on one core
-(docs/decisions/0020-meaning.md). No build step: adding is one column, removing moves the last row into the gap.
+(docs/decisions/0034-meaning.md). No build step: adding is one column, removing moves the last row into the gap.
 
 A row knows when it expires, and an expired row is never returned, whatever the store still holds.
 """

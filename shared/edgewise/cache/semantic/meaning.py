@@ -13,6 +13,7 @@ It knows nothing of how a request becomes a partition, nor of what a model is.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -148,7 +149,7 @@ class SemanticMeaning:
         embedder = self._embedders.of(query.text)
         if embedder is None:
             return "language"
-        vector = embedder.encode([query.text])[0]
+        vector = await _vector(embedder, query.text)
         near: list[tuple[str, Neighbour]] = []
         for partition in _partitions(query, embedder):
             index = await self._library.open(partition, embedder.dim)
@@ -217,7 +218,7 @@ class SemanticMeaning:
         embedder = self._embedders.of(query.text)
         if embedder is None:
             return
-        vector = embedder.encode([query.text])[0]
+        vector = await _vector(embedder, query.text)
         row = Row(entry.key, entry.key, query.text, entry.expires_at, frozenset({_principal(plan)}))
         for partition in _partitions(query, embedder):
             await self._library.change(partition, embedder.dim, Added(row, vector))
@@ -274,6 +275,13 @@ class SemanticMeaning:
             digest = hashlib.sha256(text.encode()).hexdigest()[:12]
             wording = Row(f"{row.key}~{digest}", row.key, text, kept.entry.expires_at, row.principals)
             await self._library.change(best.partition, embedder.dim, Added(wording, vector))
+
+
+async def _vector(embedder: Embedder, text: str) -> Array:
+    """The text's vector; a service is asked on a thread, since its client waits."""
+    if getattr(embedder, "remote", False):
+        return (await asyncio.to_thread(embedder.encode, [text]))[0]  # type: ignore[no-any-return]
+    return embedder.encode([text])[0]  # type: ignore[no-any-return]
 
 
 def _partitions(query: Query, embedder: Embedder) -> list[str]:
