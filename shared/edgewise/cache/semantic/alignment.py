@@ -1,0 +1,96 @@
+"""Which word of one question stands for which word of the other, and how well.
+
+The same lemma, then a shared synset or a derived word, then the likeness of two small word vectors; an opposite and
+another member of a closed class stand for nothing. A misspelling stands for the word, an acronym for its words.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+
+from edgewise.cache.semantic.reading import Reading, Unit
+from edgewise.cache.semantic.words import English
+
+SAME, CLOSE = 1.0, 0.95
+Aligned = list[tuple[Unit, float, Unit | None]]
+
+
+def align(a: Reading, b: Reading, lexicon: English) -> Aligned:
+    """Each unit of `a` with how well the best unit of `b` stands for it, in [0, 1]."""
+    by_lemma = {unit.lemma: unit for unit in b.units}
+    found: Aligned = []
+    for unit in a.units:
+        same = by_lemma.get(unit.lemma)
+        if same is not None:
+            found.append((unit, SAME, same))
+            continue
+        best, chosen = 0.0, None
+        for other in b.units:
+            score = likeness(unit.lemma, other.lemma, lexicon)
+            if other.lemma in a.lemmas:
+                score *= 0.8
+            if score > best:
+                best, chosen = score, other
+        if best < CLOSE and _spelt_out(unit, a, b):
+            best = CLOSE
+        found.append((unit, best, chosen))
+    return found
+
+
+def _spelt_out(unit: Unit, a: Reading, b: Reading) -> bool:
+    """The word is an acronym of `a` whose letters begin words of `b` in a row, or the other way round."""
+    if unit.lemma.upper() in a.text and 2 < len(unit.lemma) <= 5 and unit.lemma in b.initials:
+        return True
+    return any(
+        2 < len(other.lemma) <= 5
+        and other.lemma.upper() in b.text
+        and unit.lemma[0] in other.lemma
+        and (at := a.initials.find(other.lemma)) >= 0
+        and any(word.startswith(unit.lemma[:4]) for word in a.words[max(0, at - 2) : at + len(other.lemma) + 2])
+        for other in b.units
+    )
+
+
+def likeness(a: str, b: str, lexicon: English) -> float:
+    """How well one word stands for another: 1 the same, 0.95 the same to a dictionary, else from their vectors."""
+    if a == b:
+        return SAME
+    key = (a, b) if a < b else (b, a)
+    known = _LIKENESS.get(key)
+    if known is None:
+        if len(_LIKENESS) > 50_000:
+            _LIKENESS.clear()
+        known = _LIKENESS[key] = _likeness(*key, lexicon)
+    return known
+
+
+_LIKENESS: dict[tuple[str, str], float] = {}
+
+
+def _likeness(a: str, b: str, lexicon: English) -> float:
+    if b in lexicon.opposites.get(a, ()):
+        return 0.0
+    mine, other = lexicon.meaning(a), lexicon.meaning(b)
+    if b in mine.against or a in other.against:
+        return 0.0
+    pairs_a, pairs_b = lexicon.members.get(a, ()), lexicon.members.get(b, ())
+    if pairs_a and pairs_b:
+        if set(pairs_a) & set(pairs_b):
+            return CLOSE
+        if {kind for kind, _ in pairs_a} & {kind for kind, _ in pairs_b}:
+            return 0.0
+    if mine.synsets & other.synsets or b in mine.derived or a in other.derived or misspelt(a, b, lexicon):
+        return CLOSE
+    one, two = lexicon.vector(a), lexicon.vector(b)
+    if one is None or two is None:
+        return 0.0
+    return max(0.0, min(0.9, (float(one @ two) - 0.2) / 0.6))
+
+
+def misspelt(a: str, b: str, lexicon: English) -> bool:
+    """One of the two is no known word and one or two letters away from the other."""
+    if min(len(a), len(b)) < 5 or a[0] != b[0] or abs(len(a) - len(b)) > 2:
+        return False
+    if lexicon.known(a) == lexicon.known(b):
+        return False
+    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.84
