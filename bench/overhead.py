@@ -52,6 +52,9 @@ class EmptyPolicy:
     async def reserve(self, plan: Plan, choice: Choice) -> Any:
         return None
 
+    async def mend(self, plan: Plan, answer: Answer, again: Any) -> Answer:
+        return answer
+
     async def settle(self, hold: Any, attempts: list[Attempt]) -> None:
         return None
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Catalog:
     closed: frozenset[str] = frozenset()
     """Models that `auto` never picks: superseded, or switched off by the operator."""
     version: str = field(default="")
+    _families: dict[str, list[Model]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Models by bare id, worked out when somebody first asks for a twin."""
     _offer: tuple[Model, ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
@@ -135,10 +138,13 @@ class Catalog:
 
     def twins(self, model: Model) -> tuple[Model, ...]:
         """The same model at other configured providers, by its bare id."""
-        mine = _bare(model.id)
-        return tuple(m for m in self.models.values() if m.provider != model.provider and _bare(m.id) == mine)
+        if not self._families:
+            for known in self.models.values():
+                self._families.setdefault(_bare(known.id), []).append(known)
+        return tuple(m for m in self._families.get(_bare(model.id), ()) if m.provider != model.provider)
 
 
+@lru_cache(maxsize=4096)
 def _bare(model_id: str) -> str:
     """`us.anthropic.claude-haiku-4-5-20251001-v1:0` and `claude-haiku-4-5` are one model."""
     bare = PROFILES.sub("", model_id).removeprefix("global.").removeprefix("anthropic.").removeprefix("openai.")
