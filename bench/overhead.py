@@ -23,6 +23,7 @@ from typing import Any
 
 from edgewise.api.app import app
 from edgewise.assemble.house import House, build
+from edgewise.chat import Answer
 from edgewise.policy.desk import KeyDesk
 from edgewise.policy.room import ROOT
 from edgewise.policy.terms import Terms
