@@ -74,6 +74,7 @@ class WarmIndex:
         self._place: dict[str, int] = {}
         self._by_key: dict[str, set[str]] = {}
         self._expires = np.empty(capacity, np.float64)
+        self._soonest = float("inf")
         self._small = np.empty((capacity, dim), np.int8)
         self._scale = np.empty(capacity, np.float32)
         self._dense: Array | None = np.empty((capacity, dim), np.float32)
@@ -92,6 +93,7 @@ class WarmIndex:
         for row in rows:
             self._by_key.setdefault(row.key, set()).add(row.id)
         self._expires = np.array([row.expires_at for row in rows] or [0.0], np.float64)
+        self._soonest = float(self._expires.min()) if count else float("inf")
         self._small = np.ascontiguousarray(small) if count else np.empty((1, self.dim), np.int8)
         self._scale = np.array(scale, np.float32) if count else np.empty(1, np.float32)
         self._dense = self._bits = None
@@ -120,6 +122,7 @@ class WarmIndex:
         self._by_key.setdefault(row.key, set()).add(row.id)
         top = float(np.abs(vector).max()) or 1.0
         self._expires[at] = row.expires_at
+        self._soonest = min(self._soonest, row.expires_at)
         self._small[at] = np.round(vector * (127 / top))
         self._scale[at] = top / 127
         if self._dense is not None:
@@ -174,6 +177,7 @@ class WarmIndex:
         gone = [row.id for row in self.rows if row.expires_at <= now]
         for wording in gone:
             self.drop(wording)
+        self._soonest = min((row.expires_at for row in self.rows), default=float("inf"))
         return len(gone)
 
     def nearest(self, vector: Array, k: int, now: float) -> list[Neighbour]:
@@ -184,13 +188,12 @@ class WarmIndex:
             scores = self._dense[:count] @ vector
             scores[self._expires[:count] <= now] = -2.0
             best = np.argpartition(scores, -k)[-k:] if count > k else np.arange(count)
+            scores = scores[best]
         else:
-            assert self._bits is not None
             best = self._close(vector, max(RESCORED, 4 * k), now)
-            scores = np.full(count, -2.0, np.float32)
-            scores[best] = (self._small[best].astype(np.float32) @ vector) * self._scale[best]
-        order = best[np.argsort(-scores[best])][:k]
-        return [Neighbour(self.rows[at], float(scores[at])) for at in order if scores[at] > -2.0]
+            scores = (self._small[best].astype(np.float32) @ vector) * self._scale[best]
+        order = np.argsort(-scores)[:k]
+        return [Neighbour(self.rows[best[at]], float(scores[at])) for at in order if scores[at] > -2.0]
 
     def _close(self, vector: Array, most: int, now: float) -> Array:
         """The rows whose signs differ least from the vector's."""
@@ -200,7 +203,8 @@ class WarmIndex:
         apart = np.zeros(count, np.uint16)
         for at, word in enumerate(words):
             apart += np.bitwise_count(self._bits[at, :count] ^ word)
-        apart[self._expires[:count] <= now] = 65_535
+        if now >= self._soonest:
+            apart[self._expires[:count] <= now] = 65_535
         found: Array = np.argpartition(apart, min(most, count - 1))[:most]
         return found[self._expires[found] > now]
 
