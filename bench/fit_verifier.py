@@ -298,6 +298,26 @@ def report(folder: Path) -> None:
         hit, trap = serve[mine & same].mean(), serve[mine & ~same].mean()
         wrong = serve[mine & ~same].sum() / max(1, serve[mine].sum())
         print(f"fow at bound {bound}: hits {hit:.3f}  traps served {trap:.3f}  wrong per hit {wrong:.3f}")
+    alone(pairs, rows, vetoes, same, names)
+
+
+def alone(pairs: list[Pair], rows: Any, vetoes: Any, same: Any, names: Any) -> None:
+    """A forest that never saw a pair of fow-cache's; its rows apart by whether failures among them were looked at."""
+    weights = np.array([2 if name.startswith("chinese") else 1 for name in names])
+    mine, repeat = names != "fow", rows[:, NAMES.index("repeat")] > 0
+    halves = np.array([half(pair.group) for pair in pairs])
+    for bound in (0.01, 0.02, 0.05, 0.1):
+        cut = licence(Evidence(), Rule(bound)).cuts["same"]
+        told: dict[int, list[tuple[float, float]]] = {0: [], 1: []}
+        for seed in range(3):
+            model = forest(np.repeat(rows[mine], weights[mine], 0), np.repeat(same[mine], weights[mine]), seed)
+            serve = ~vetoes & (repeat | (model.predict_proba(rows)[:, 1] >= cut))
+            for which, found in told.items():
+                at = ~mine & (halves == which)
+                found.append((serve[at & same].mean(), serve[at & ~same].mean()))
+        for which, name in ((0, "looked at"), (1, "not looked at")):
+            hit, trap = np.mean(told[which], axis=0)
+            print(f"own pairs alone, {name}, bound {bound}: hits {hit:.3f}  traps served {trap:.3f}")
 
 
 if __name__ == "__main__":
