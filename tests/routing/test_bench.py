@@ -37,6 +37,7 @@ async def test_dressing_a_question_up_does_not_change_its_route() -> None:
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_bars_are_met_on_recorded_outcomes(data: Path, tmp_path: Path) -> None:
     from bench.routing import main
 
