@@ -193,7 +193,9 @@ def run_edgewise(
     noise = noise or Noise()
     chance, done = random.Random(seed), Outcome(len(stream.texts))
     rule = Rule(bound, false_alarm=noise.false_alarm, missed=noise.missed)
-    evidence, members, owner = Evidence(), [], {}
+    evidence = Evidence()
+    members: list[int] = []
+    owner: dict[int, int] = {}
     by_text: dict[str, int] = {}
     now, known, watch = 0.0, None, Watch()
     for at, name in enumerate(stream.classes):
