@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgewise.assemble.filters import filter_chores, known_keys, screened
+from edgewise.assemble.caching import known_keys
+from edgewise.assemble.filters import filter_chores, screened
 from edgewise.assemble.house import build
 from edgewise.aws import Table
 from edgewise.clock import FakeClock

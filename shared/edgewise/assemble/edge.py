@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgewise.api.app import app
+from edgewise.assemble.embedding import embedders
 from edgewise.assemble.house import House, build
 from edgewise.aws import AwsError, Table
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
-from edgewise.words import Model
 
 READY_S = 2.0
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from edgewise.api import responses
     from edgewise.api.background import Background
-    from edgewise.api.embeddings import Embed, Find
     from edgewise.chat import ChatRequest
     from edgewise.words import Plan, Principal
 
@@ -111,23 +110,6 @@ def _later(house: House) -> dict[str, Any]:
         return await background().take_chat(request, asked)
 
     return {"kept": Kept(), "background": take_response, "background_chat": take_chat}
-
-
-def embedders(house: House) -> Find:
-    """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
-
-    def find(name: str) -> tuple[Model, Embed] | None:
-        first, _, rest = name.partition("/")
-        named = rest != "" and first in house.providers
-        for provider in [house.providers[first]] if named else house.providers.values():
-            embed: Embed | None = getattr(provider, "embed", None)
-            if embed is not None:
-                model_id = rest if named else name
-                known = (m for m in house.models if m.provider == provider.name and m.id == model_id)
-                return next(known, Model(provider.name, model_id)), embed
-        return None
-
-    return find
 
 
 def _of_people(house: House) -> list[Route]:

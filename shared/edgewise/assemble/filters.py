@@ -5,24 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgewise.assemble.caching import known_keys
 from edgewise.aws import Table
 from edgewise.upkeep import Chore
 
 if TYPE_CHECKING:
     from edgewise.assemble.house import House
-    from edgewise.aws import Aws
-    from edgewise.cache.known import KnownKeys
-    from edgewise.clock import Clock
-    from edgewise.settings import Settings
-
-
-def known_keys(settings: Settings, clock: Clock, aws: Aws) -> KnownKeys | None:
-    """The filter of cached keys, where the operator wants it."""
-    if not settings.cache_known_keys or not settings.bucket:
-        return None
-    from edgewise.cache.build import known_keys_of
-
-    return known_keys_of(clock, aws, settings.bucket)
 
 
 def screened(house: House, table: Table) -> Table:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgewise.assemble.caching import cache_of
 from edgewise.assemble.gauges import CacheGauges
 from edgewise.assemble.learning import RecentHits, WrongHits
-from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
@@ -31,8 +31,6 @@ from edgewise.settings import Settings
 from edgewise.words import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from edgewise.cache.room import CacheRoom
     from edgewise.cache.semantic.shadow import Judge
     from edgewise.provider.port import Provider
@@ -119,7 +117,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
     # The judge calls a model, and models are known further down; it is not wanted before a request is.
     late: list[Judge] = []
-    cache = _cache(settings, clock, aws, background, lambda: late[0] if late else None)
+    cache = cache_of(settings, clock, aws, background, lambda: late[0] if late else None)
     recent = RecentHits()
     record.watch(recent)
     record.watch(CacheGauges(cache, record, clock))
@@ -191,22 +189,6 @@ def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, r
     if not found:
         raise ValueError(f"EDGEWISE_CACHE_JUDGE_MODEL: there is no model {settings.cache_judge_model!r} here")
     return ModelJudge(found[0], caller, clock, record, missed=settings.cache_judge_missed)
-
-
-def _cache(
-    settings: Settings, clock: Clock, aws: Aws, background: Background, judge: Callable[[], Judge | None]
-) -> CacheRoom:
-    from edgewise.assemble.filters import known_keys
-    from edgewise.cache.build import near_of, room_of, store_of
-    from edgewise.cache.options import CacheOptions
-
-    near = near_of(clock, settings.cache_policy, settings.cache_memory_entries, settings.cache_memory_bytes)
-    table = Table(aws, settings.cache_table) if settings.cache_table else None
-    store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes)
-    meaning = LateMeaning(settings, clock, aws, store, background, judge)
-    options = CacheOptions.of(settings)
-    known = known_keys(settings, clock, aws)
-    return room_of(clock, options, near, store, table=table, meaning=meaning, background=background, known=known)
 
 
 def _providers(settings: Settings, clock: Clock, aws: Aws) -> dict[str, Provider]:

@@ -17,7 +17,7 @@ from edgewise.api.door import credentials_of
 from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.api.making import Making
-from edgewise.assemble.edge import embedders
+from edgewise.assemble.embedding import embedders
 from edgewise.assemble.filters import screened
 from edgewise.assemble.house import House, build
 from edgewise.aws import Table
