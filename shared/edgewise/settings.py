@@ -47,9 +47,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     stage: str = "dev"
+    """The name of this deployment, in metrics and logs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least that goes into the log."""
 
     root_key: str | None = Field(default=None, repr=False)
+    """The key that may do everything and makes the others."""
     root_key_secret: str | None = None
     """Name or ARN of the Secrets Manager secret that holds the root key and the pepper."""
     key_pepper: str | None = Field(default=None, repr=False)
@@ -64,33 +67,54 @@ class Settings(BaseModel):
     """What CloudFront sends in `x-edgewise-origin`; when set, requests without it are refused."""
 
     aws_region: str | None = None
+    """Where tables, bucket, queue and Bedrock are; Lambda says it."""
     aws_endpoint_url: str | None = None
+    """Another endpoint for every AWS service."""
     aws_access_key_id: str | None = Field(default=None, repr=False)
+    """Credentials, as Lambda or a shell gives them."""
     aws_secret_access_key: str | None = Field(default=None, repr=False)
+    """Goes with the access key."""
     aws_session_token: str | None = Field(default=None, repr=False)
+    """Goes with temporary credentials."""
     aws_profile: str | None = None
+    """A profile of the AWS configuration; boto3 reads it."""
     aws_credentials_uri: str | None = None
     """Where a restored snapshot finds credentials: its environment holds none."""
     aws_credentials_token: str | None = Field(default=None, repr=False)
+    """What that place wants to see."""
     local_aws_url: str | None = None
     """A local stand-in for DynamoDB, S3 and SQS; Bedrock is never reached through it."""
     function_name: str | None = None
+    """The Lambda function this runs in; None elsewhere."""
     initialization: str | None = None
+    """How Lambda began this process; `snap-start`: out of a snapshot."""
     cache_table: str | None = None
+    """The table of cached answers; None: memory only."""
     state_table: str | None = None
+    """The table of keys, budgets, jobs and sums; None: memory only."""
     bucket: str | None = None
+    """The bucket of files, large answers and snapshots."""
     jobs_queue_url: str | None = None
+    """The queue of batches and background work; None: neither is offered."""
     dead_letter_queue_url: str | None = None
+    """Where messages go that failed too often."""
 
     openai_api_key: str | None = Field(default=None, repr=False)
+    """Offers OpenAI's models."""
     openai_base_url: str = "https://api.openai.com/v1"
+    """Where OpenAI's API is."""
     anthropic_api_key: str | None = Field(default=None, repr=False)
+    """Offers Anthropic's models."""
     anthropic_base_url: str = "https://api.anthropic.com"
+    """Where Anthropic's API is."""
     bedrock: bool | None = None
     """True or False decides; None: on when a region and credentials are there."""
     upstreams: tuple[Upstream, ...] = ()
+    """Further OpenAI-compatible servers: `[{"name", "base_url", "api_key", "models"}]`."""
     local_model: bool = False
+    """Offers the embedded model of the extra `local`."""
     scripted_model: bool = False
+    """Offers models that answer by script, for trying failures out."""
 
     request_log: bool = True
     """One JSON line per request on standard output."""
@@ -100,26 +124,36 @@ class Settings(BaseModel):
     """CloudWatch metrics on the request's log line; None: on Lambda only."""
 
     max_body_bytes: int = 6_000_000
+    """A larger request is a 413."""
     max_depth: int = 64
+    """JSON nested deeper is a 400."""
     cors_origin: str = "*"
     """Which page in a browser may read answers; '' for none. No cookie is ever read, so '*' gives nothing away."""
     deadline_s: float = 600.0
     """The longest a request may take when nothing else (the function's remaining time) is shorter."""
     deadline_margin_s: float = 1.5
+    """How long before the function's end a request is given up, to say so properly."""
     keepalive_s: float = 10.0
+    """A stream that says nothing for so long gets a comment line."""
     connect_timeout_s: float = 5.0
+    """How long a connection to a provider may take."""
     max_retries: int = 2
     """How often a request may ask a model again that has failed it; 0: never. Other models are not retries."""
     max_retry_wait_s: float = 5.0
     """The longest Retry-After that is waited for inside a request; a longer one is told to the client."""
 
     cache_mode: Literal["off", "exact", "semantic"] = "exact"
+    """What every key gets whose own terms say nothing."""
     cache_ttl_s: float = 86_400.0
+    """How long an answer is fresh."""
     cache_stale_s: float = 0.0
     """Seconds past freshness in which an entry may still be served (while it is renewed, or when all fails)."""
     cache_memory_entries: int = 10_000
+    """Entries that a process keeps in its memory."""
     cache_memory_bytes: int = 64_000_000
+    """Bytes of answers that a process keeps in its memory."""
     cache_spill_bytes: int = 350_000
+    """Larger values go to the bucket; an item holds 400 KB."""
     cache_timeout_s: float = 0.25
     """How long a lookup in the store may take before it counts as a miss."""
     cache_policy: Literal["lru", "lfu", "fifo", "lru-k", "ttl", "s3-fifo"] = "s3-fifo"
@@ -129,6 +163,7 @@ class Settings(BaseModel):
     cache_negative_s: float = 5.0
     """How long a provider's refusal of the request itself is kept; 0: not at all."""
     cache_tool_calls: Literal["keep", "skip"] = "keep"
+    """Whether answers that call tools are kept."""
     cache_answer_bytes: int = 5_000_000
     """Answers whose JSON is larger are not kept."""
     cache_lease_s: float = 10.0
@@ -136,12 +171,13 @@ class Settings(BaseModel):
     cache_follow_s: float = 60.0
     """How long a request waits for the same request's answer before it calls for itself."""
     cache_meaning_timeout_s: float = 1.0
+    """How long a match by meaning may take before it counts as a miss."""
     cache_quorum: int = 3
+    """Tenants that must have asked before a shared namespace serves an entry to another."""
     cache_judge_model: str | None = None
     """A model that labels a sample of matches by meaning, off the request path; None: only feedback teaches."""
     cache_judge_missed: float = Field(default=0.1, ge=0, lt=0.5)
     """How often that model lets a wrong match pass, by your own audit; it makes the bound stricter."""
-    """Tenants that must have asked before a shared namespace serves an entry to another."""
     cache_known_keys: bool = False
     """Skip the store's read for keys that the filter of the last upkeep does not know; saves reads, loses some hits."""
     cache_keep_requests: bool = False

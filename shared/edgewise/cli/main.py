@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "route": ("edgewise.cli.route", "explain and replay routing decisions"),
     "batch": ("edgewise.cli.batch", "submit and watch batches"),
     "keys": ("edgewise.cli.keys", "create, list, rotate and revoke keys"),
+    "settings": ("edgewise.cli.settings", "every setting, its default and what it is here"),
     "stats": ("edgewise.cli.stats", "what was asked, what it cost, how fast it was"),
     "distill": ("edgewise.cli.distill", "write answers of large models as a fine-tuning file"),
 }

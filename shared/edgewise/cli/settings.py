@@ -1,0 +1,86 @@
+"""`edgewise settings`: every setting by the name it has in the environment, its default and what it is.
+
+Read out of `edgewise/settings.py` as text, so that this list cannot differ from what the gateway reads.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Annotated
+
+import typer
+
+from edgewise import settings as module
+from edgewise.settings import FOREIGN, Settings
+
+WITHHELD = "(set)"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting. `value` is what the environment says; a secret's is not told."""
+
+    name: str
+    default: str
+    value: str | None
+    what: str
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb."""
+    app = typer.Typer(add_completion=False)
+    app.command()(show)
+    return int(app(args=argv, prog_name="edgewise settings", standalone_mode=False) or 0)
+
+
+def show(
+    word: Annotated[str, typer.Argument(help="Only settings whose name has this in it.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the settings."""
+    found = [row for row in rows(os.environ) if word.lower() in row.name.lower()]
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in found], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table(Column("setting", no_wrap=True), "default", "here", "what it is")
+    for row in found:
+        table.add_row(row.name, row.default, row.value or "", row.what)
+    Console().print(table)
+
+
+def rows(environ: Mapping[str, str]) -> list[Row]:
+    """Every setting in the order of the source."""
+    told = _docstrings()
+    return [
+        Row(
+            name := FOREIGN.get(field, f"EDGEWISE_{field.upper()}"),
+            "" if of.default in (None, (), {}) else str(of.default),
+            WITHHELD if not of.repr and environ.get(name) else environ.get(name),
+            told.get(field, ""),
+        )
+        for field, of in Settings.model_fields.items()
+    ]
+
+
+def _docstrings() -> dict[str, str]:
+    """Field to the text under it; pydantic could keep these, at the price of reading the source at every cold start."""
+    tree = ast.parse(inspect.getsource(module))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    return {
+        field.target.id: " ".join(inspect.cleandoc(text.value.value).split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }

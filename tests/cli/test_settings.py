@@ -1,0 +1,36 @@
+"""`edgewise settings` tells what the gateway reads, and no secret."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgewise.cli.main import main
+from edgewise.cli.settings import rows
+from edgewise.settings import Settings
+
+
+def test_every_setting_is_listed_under_its_name_in_the_environment() -> None:
+    told = rows({})
+    assert {row.name for row in told} == Settings.names()
+    assert [row.name for row in told if not row.what] == []
+
+
+def test_a_setting_comes_with_its_default_and_its_docstring() -> None:
+    row = next(row for row in rows({}) if row.name == "EDGEWISE_CACHE_TIMEOUT_S")
+    assert (row.default, row.value) == ("0.25", None)
+    assert "counts as a miss" in row.what
+
+
+def test_what_the_environment_says_is_shown_and_secrets_are_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEWISE_ROOT_KEY", "ew_canary")
+    monkeypatch.setenv("EDGEWISE_CACHE_MODE", "off")
+    main(["settings", "--json"])
+    told = {row["name"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert told["EDGEWISE_CACHE_MODE"] == "off"
+    assert told["EDGEWISE_ROOT_KEY"] == "(set)"
+    main(["settings", "root"])
+    assert "ew_canary" not in capsys.readouterr().out
