@@ -209,13 +209,13 @@ class TestRoomsTogether:
         assert isinstance(first, Miss)
         await one.offer(query_of(), plan_of(), first.lead, answer_of(), ATTEMPT)
         blind = LocalStore(clock)
-        lagging = other._finder._store
+        lagging = other._finder.store
         lagging_get = lagging.get
 
         async def get(scope: str, key: str, *, strong: bool = False) -> object:
             return await (lagging_get if strong else blind.get)(scope, key, strong=strong)
 
-        other._finder._store.get = get  # type: ignore[method-assign, assignment]
+        other._finder.store.get = get  # type: ignore[method-assign, assignment]
         assert isinstance(await other.look(query_of(), plan_of()), Hit)
 
     async def test_leases_that_fail_hold_nobody_up(self, clock: FakeClock) -> None:

@@ -56,6 +56,7 @@ class LateMeaning:
         return self._inner
 
     def _built(self) -> Meaning:
+        from edgewise.cache.s3 import Bucket
         from edgewise.cache.semantic.dynamodb import DynamoEvidence, DynamoLog
         from edgewise.cache.semantic.library import Library
         from edgewise.cache.semantic.log import LocalLog, LocalSnapshots, Log, Snapshots
@@ -72,7 +73,7 @@ class LateMeaning:
         if settings.cache_table:
             log = DynamoLog(Table(self.aws, settings.cache_table), clock)
         if settings.bucket:
-            snapshots = S3Snapshots(self.aws, settings.bucket)
+            snapshots = S3Snapshots(Bucket(self.aws, settings.bucket))
         if settings.state_table:
             evidence = DynamoEvidence(Table(self.aws, settings.state_table), clock, HALF_LIFE_S)
         return SemanticMeaning(

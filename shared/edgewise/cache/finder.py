@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from edgewise.cache.freshness import standing
@@ -58,50 +58,40 @@ class Asked:
 Tier = Literal["memory", "store"]
 
 
+@dataclass(slots=True)
 class Finder:
     """`trouble` counts what went wrong and was turned into a miss."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        options: CacheOptions,
-        near: Near,
-        store: Store,
-        rules: Rules,
-        meaning: Meaning,
-        trouble: Counter[str],
-        known: KnownKeys | None = None,
-    ) -> None:
-        self._clock = clock
-        self._options = options
-        self._near = near
-        self._store = store
-        self._rules = rules
-        self._meaning = meaning
-        self._trouble = trouble
-        self._known = known
-        self._known_rules: list[Rule] = []
-        self._rules_at = float("-inf")
+    clock: Clock
+    options: CacheOptions
+    memory: Near
+    store: Store
+    rules: Rules
+    meaning: Meaning
+    trouble: Counter[str]
+    known: KnownKeys | None = None
+    _known_rules: list[Rule] = field(default_factory=list)
+    _rules_at: float = float("-inf")
 
     async def near(self, asked: Asked) -> Verdict:
         """What memory has."""
         query = asked.query
-        kept = self._near.get(asked.scope, query.key)
+        kept = self.memory.get(asked.scope, query.key)
         if kept is None and query.text_key is not None:
-            kept = self._near.get(asked.scope, query.text_key)
+            kept = self.memory.get(asked.scope, query.text_key)
         return Miss("absent") if kept is None else await self._judged(asked, kept, "memory")
 
     async def far(self, asked: Asked) -> Verdict:
         """What the store has, then what matches by meaning."""
         try:
-            async with asyncio.timeout(self._options.timeout_s):
+            async with asyncio.timeout(self.options.timeout_s):
                 kept = await self._stored(asked)
                 verdict = Miss("absent") if kept is None else await self._judged(asked, kept, "store")
         except StoreError:
-            self._trouble["store-error"] += 1
+            self.trouble["store-error"] += 1
             return Miss("store-error")
         except TimeoutError:
-            self._trouble["store-slow"] += 1
+            self.trouble["store-slow"] += 1
             return Miss("store-slow")
         if isinstance(verdict, Hit) or not asked.by_meaning:
             return verdict
@@ -109,39 +99,39 @@ class Finder:
 
     async def again(self, asked: Asked) -> Verdict:
         """What the store has by the exact key as of now: for one who was told that it is there. Raises StoreError."""
-        async with asyncio.timeout(self._options.timeout_s * 4):
-            kept = await self._store.get(asked.scope, asked.query.key, strong=True)
+        async with asyncio.timeout(self.options.timeout_s * 4):
+            kept = await self.store.get(asked.scope, asked.query.key, strong=True)
         if kept is None:
             return Miss("absent")
-        self._near.put(asked.scope, kept)
+        self.memory.put(asked.scope, kept)
         return await self._judged(asked, kept, "store")
 
     async def _stored(self, asked: Asked) -> Kept | None:
         query = asked.query
         # The filter holds keys, not links: what may be found by its text is always looked up.
-        if self._known is not None and query.text_key is None and await self._known.rules_out(asked.scope, query.key):
+        if self.known is not None and query.text_key is None and await self.known.rules_out(asked.scope, query.key):
             return None
-        kept = await self._store.get(asked.scope, query.key)
+        kept = await self.store.get(asked.scope, query.key)
         if kept is None and query.text_key is not None:
-            kept = await self._store.linked(asked.scope, query.text_key)
+            kept = await self.store.linked(asked.scope, query.text_key)
             if kept is not None:
-                self._near.link(asked.scope, query.text_key, kept.entry.key, kept.entry.expires_at)
+                self.memory.link(asked.scope, query.text_key, kept.entry.key, kept.entry.expires_at)
         if kept is not None:
-            self._near.put(asked.scope, kept)
+            self.memory.put(asked.scope, kept)
         return kept
 
     async def _judged(self, asked: Asked, kept: Kept, tier: Tier) -> Verdict:
         await self._reload_rules()
         if self.is_void(asked.scope, kept):
-            self._near.delete(asked.scope, kept.entry.key)
+            self.memory.delete(asked.scope, kept.entry.key)
             return Miss("purged")
         entry, plan = kept.entry, asked.plan
         evidence = {}
         if asked.shared and plan.tenant not in entry.principals:
-            if len(entry.principals) < self._options.quorum:
+            if len(entry.principals) < self.options.quorum:
                 return Miss("quorum")
             evidence = {"foreign": True}
-        now = self._clock.now()
+        now = self.clock.now()
         kind: Literal["exact", "text"] = "exact" if entry.key == asked.query.key else "text"
         match standing(entry, plan.request.cache, now):
             case "fresh":
@@ -155,13 +145,13 @@ class Finder:
 
     async def _by_meaning(self, asked: Asked, exact: Miss) -> Verdict:
         try:
-            async with asyncio.timeout(self._options.meaning_timeout_s):
-                found = await self._meaning.find(asked.query, asked.plan)
+            async with asyncio.timeout(self.options.meaning_timeout_s):
+                found = await self.meaning.find(asked.query, asked.plan)
         except TimeoutError:
-            self._trouble["meaning-slow"] += 1
+            self.trouble["meaning-slow"] += 1
             return replace(exact, reason="meaning-slow")
         except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
-            self._trouble["meaning-error"] += 1
+            self.trouble["meaning-error"] += 1
             return replace(exact, reason="meaning-error")
         if isinstance(found, str):
             return replace(exact, reason=found)
@@ -182,12 +172,12 @@ class Finder:
 
     async def _reload_rules(self) -> None:
         """Read the rules again when they may be out of date. When they cannot be read, the known ones hold."""
-        now = self._clock.tick()
+        now = self.clock.tick()
         if now - self._rules_at < RELOAD_S:
             return
         self._rules_at = now
         try:
-            async with asyncio.timeout(self._options.timeout_s):
-                self._known_rules = await self._rules.load()
+            async with asyncio.timeout(self.options.timeout_s):
+                self._known_rules = await self.rules.load()
         except (StoreError, TimeoutError):
-            self._trouble["rules"] += 1
+            self.trouble["rules"] += 1

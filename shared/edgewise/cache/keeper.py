@@ -8,7 +8,7 @@ What is whole but not worth keeping still goes to those who asked at the same ti
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgewise.background import Background
@@ -36,62 +36,50 @@ _HANDED = frozenset({"truncated", "filtered", "refused", "tool-calls", "too-big"
 _MOST_HANDED_BYTES = 350_000
 
 
+@dataclass(slots=True)
 class Keeper:
     """`background` None: storing is awaited; otherwise it goes on after the answer is out."""
 
-    def __init__(  # noqa: PLR0917
-        self,
-        clock: Clock,
-        options: CacheOptions,
-        near: Near,
-        store: Store,
-        meaning: Meaning,
-        flights: Flights,
-        leading: Leading,
-        stats: CacheStats,
-        background: Background | None,
-        known: KnownKeys | None = None,
-    ) -> None:
-        self._clock = clock
-        self._options = options
-        self._near = near
-        self._store = store
-        self._meaning = meaning
-        self._flights = flights
-        self._leading = leading
-        self._stats = stats
-        self._background = background
-        self._known = known
+    clock: Clock
+    options: CacheOptions
+    near: Near
+    store: Store
+    meaning: Meaning
+    flights: Flights
+    leading: Leading
+    stats: CacheStats
+    background: Background | None
+    known: KnownKeys | None = None
 
     async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
         """'kept', or why the answer was not, as one field term. Never raises."""
         try:
             word = await self._offer(query, plan, lead, answer, attempt)
         except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
-            self._stats.trouble["offer"] += 1
+            self.stats.trouble["offer"] += 1
             word = "cache-error"
             await self.give_up(query, lead, None)
-        self._stats.offers[word] += 1
+        self.stats.offers[word] += 1
         return word
 
     async def _offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
         asked = Asked(query, plan)
-        word = refusal(answer, query, plan, self._options.admission)
+        word = refusal(answer, query, plan, self.options.admission)
         ttl_s = lifetime_s(
-            plan.request.cache, plan.cache, query.volatility, self._options.lifetimes, self._clock.uniform()
+            plan.request.cache, plan.cache, query.volatility, self.options.lifetimes, self.clock.uniform()
         )
         if not word and ttl_s <= 0:
             word = "no-ttl"
         kept = self._kept(asked, answer, attempt, ttl_s, lead)
         if not word:
-            self._near.put(asked.scope, kept)
+            self.near.put(asked.scope, kept)
             if query.text_key is not None:
-                self._near.link(asked.scope, query.text_key, query.key, kept.entry.expires_at)
+                self.near.link(asked.scope, query.text_key, query.key, kept.entry.expires_at)
         if lead is not None:
             if not word or word in _HANDED:
-                self._flights.land_hit(lead.flight, Hit(kept.entry, "coalesced", tier="flight"))
+                self.flights.land_hit(lead.flight, Hit(kept.entry, "coalesced", tier="flight"))
             else:
-                self._flights.land(lead.flight, Crashed())
+                self.flights.land(lead.flight, Crashed())
         if lead is not None:
             # From here on the lead is being ended: giving it up is over.
             lead.told = True
@@ -100,13 +88,13 @@ class Keeper:
         return word or "kept"
 
     def _kept(self, asked: Asked, answer: Answer, attempt: Attempt, ttl_s: float, lead: Lead | None) -> Kept:
-        now, plan = self._clock.now(), asked.plan
+        now, plan = self.clock.now(), asked.plan
         entry = Entry(
             key=asked.query.key,
             answer=answer,
             created_at=now,
             fresh_until=now + ttl_s,
-            expires_at=now + ttl_s + self._options.lifetimes.stale_s,
+            expires_at=now + ttl_s + self.options.lifetimes.stale_s,
             model=attempt.model.id,
             provider=attempt.model.provider,
             cost_usd=attempt.cost_usd,
@@ -124,34 +112,34 @@ class Keeper:
         try:
             if not word:
                 kept = await self._with_principals(asked, kept)
-                news = "kept" if await self._store.put(asked.scope, kept) else "failed"
-                if self._known is not None:
-                    await self._known.saw(asked.scope, kept.entry.key)
+                news = "kept" if await self.store.put(asked.scope, kept) else "failed"
+                if self.known is not None:
+                    await self.known.saw(asked.scope, kept.entry.key)
                 if asked.query.text_key is not None:
-                    await self._store.link(asked.scope, asked.query.text_key, asked.query.key, kept.entry.expires_at)
+                    await self.store.link(asked.scope, asked.query.text_key, asked.query.key, kept.entry.expires_at)
             elif word in _HANDED and lead is not None and lead.gen:
                 packed = pack(kept)
                 news = "handed" if len(packed) <= _MOST_HANDED_BYTES else "alone"
         except StoreError:
-            self._stats.trouble["store-put"] += 1
+            self.stats.trouble["store-put"] += 1
             news = "alone"
         if lead is not None:
-            await self._leading.tell(lead, news, packed if news == "handed" else None)
+            await self.leading.tell(lead, news, packed if news == "handed" else None)
         if not word and asked.by_meaning:
             try:
-                await self._meaning.add(asked.query, asked.plan, kept.entry)
+                await self.meaning.add(asked.query, asked.plan, kept.entry)
             except Exception:  # noqa: BLE001 - a cache failure is never the request's
-                self._stats.trouble["meaning-add"] += 1
+                self.stats.trouble["meaning-add"] += 1
 
     async def _with_principals(self, asked: Asked, kept: Kept) -> Kept:
         """Who has asked so far, for a shared namespace's quorum."""
         if not asked.shared:
             return kept
-        old = await self._store.get(asked.scope, kept.entry.key, strong=True)
+        old = await self.store.get(asked.scope, kept.entry.key, strong=True)
         known = old.entry.principals if old else ()
-        everyone = tuple(dict.fromkeys((*known, *kept.entry.principals)))[: self._options.quorum * 4]
+        everyone = tuple(dict.fromkeys((*known, *kept.entry.principals)))[: self.options.quorum * 4]
         kept = replace(kept, entry=replace(kept.entry, principals=everyone))
-        self._near.put(asked.scope, kept)
+        self.near.put(asked.scope, kept)
         return kept
 
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
@@ -161,16 +149,16 @@ class Keeper:
         try:
             await self._give_up(query, lead, error)
         except Exception:  # noqa: BLE001 - a cache failure is never the request's
-            self._stats.trouble["give-up"] += 1
-            self._flights.land(lead.flight, Crashed())
+            self.stats.trouble["give-up"] += 1
+            self.flights.land(lead.flight, Crashed())
 
     async def _give_up(self, query: Query, lead: Lead, error: EdgewiseError | None) -> None:
-        life_s = self._options.lifetimes.negative_s
+        life_s = self.options.lifetimes.negative_s
         if error is None or not is_deterministic(error) or life_s <= 0:
-            self._flights.land(lead.flight, Crashed())
-            await self.later(self._leading.tell(lead, "failed"))
+            self.flights.land(lead.flight, Crashed())
+            await self.later(self.leading.tell(lead, "failed"))
             return
-        now = self._clock.now()
+        now = self.clock.now()
         entry = Entry(
             key=query.key,
             answer=Answer(error.body()),
@@ -183,21 +171,21 @@ class Keeper:
             status=error.status,
         )
         kept = Kept(entry, query.namespace, lead.gen)
-        self._near.put(lead.asked.scope, kept)
-        self._flights.land_hit(lead.flight, Hit(entry, "coalesced", tier="flight"))
+        self.near.put(lead.asked.scope, kept)
+        self.flights.land_hit(lead.flight, Hit(entry, "coalesced", tier="flight"))
         await self.later(self._settle_refused(lead, kept))
 
     async def _settle_refused(self, lead: Lead, kept: Kept) -> None:
         news: News = "failed"
         try:
-            news = "kept" if await self._store.put(lead.asked.scope, kept) else "failed"
+            news = "kept" if await self.store.put(lead.asked.scope, kept) else "failed"
         except StoreError:
-            self._stats.trouble["store-put"] += 1
-        await self._leading.tell(lead, news)
+            self.stats.trouble["store-put"] += 1
+        await self.leading.tell(lead, news)
 
     async def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` now, or behind the answer where there is a background."""
-        if self._background is None:
+        if self.background is None:
             await work
         else:
-            self._background.spawn(work)
+            self.background.spawn(work)

@@ -12,6 +12,7 @@ import pytest
 from edgewise.aws import Table
 from edgewise.cache.local import LocalStore
 from edgewise.cache.port import Kept
+from edgewise.cache.s3 import Bucket
 from edgewise.cache.semantic.dynamodb import DynamoEvidence, DynamoLog
 from edgewise.cache.semantic.index import Row
 from edgewise.cache.semantic.library import Library
@@ -195,7 +196,9 @@ async def test_long_texts_and_unread_languages_are_left_alone(clock: FakeClock) 
 async def test_another_process_sees_changes_within_the_staleness(
     clock: FakeClock, cache_table: Table, bucket: str
 ) -> None:
-    one, two = (Library(clock, DynamoLog(cache_table, clock), S3Snapshots(cache_table.aws, bucket)) for _ in range(2))
+    one, two = (
+        Library(clock, DynamoLog(cache_table, clock), S3Snapshots(Bucket(cache_table.aws, bucket))) for _ in range(2)
+    )
     bench = Bench(clock, library=one)
     entry = await bench.keep(query(QUESTION), plan())
     other = bench.another(two)
@@ -208,7 +211,7 @@ async def test_another_process_sees_changes_within_the_staleness(
 async def test_a_snapshot_and_the_log_since_make_the_same_index(
     clock: FakeClock, cache_table: Table, bucket: str
 ) -> None:
-    log, snapshots = DynamoLog(cache_table, clock), S3Snapshots(cache_table.aws, bucket)
+    log, snapshots = DynamoLog(cache_table, clock), S3Snapshots(Bucket(cache_table.aws, bucket))
     first = Library(clock, log, snapshots)
     embed = WordEmbedder()
     for i in range(5):
