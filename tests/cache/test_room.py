@@ -350,7 +350,7 @@ class TestTrouble:
     async def test_anything_else_is_a_miss_too(self, clock: FakeClock) -> None:
         """Even what nobody thought of."""
         room = small_room(clock)
-        room._finder.near = None  # type: ignore[assignment]
+        room._finder.memory = None  # type: ignore[assignment]
         assert await room.look(query_of(), plan_of()) == Miss("cache-error")
 
 
