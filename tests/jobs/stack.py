@@ -104,7 +104,7 @@ async def serving(rooms: Rooms, room: Room, uploads: Uploads, **more: Any) -> As
         await task
 
 
-async def impersonate(tenant: str, key_id: str) -> Principal:
+async def impersonate(tenant: str, key_id: str, _route: str) -> Principal:
     return Principal(tenant, key_id)
 
 

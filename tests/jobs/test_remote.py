@@ -210,7 +210,7 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     service = FakeService()
     bound = {"k2": {"terms": object()}}
 
-    async def known(tenant: str, key_id: str) -> Principal:
+    async def known(tenant: str, key_id: str, _route: str) -> Principal:
         if key_id == "gone":
             raise NotAuthenticated("No such key.")
         return Principal(tenant, key_id, settings=bound.get(key_id, {}))

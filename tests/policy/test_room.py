@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from edgewise.aws import Aws, AwsError
 from edgewise.chat import CacheAsk, ChatRequest
 from edgewise.clock import FakeClock
-from edgewise.errors import NotAuthenticated, Unavailable
+from edgewise.errors import NotAllowed, NotAuthenticated, Unavailable
+from edgewise.policy.bans import Ban
 from edgewise.policy.room import PolicyRoom, open_policy, scope_of
 from edgewise.policy.root import NoRootKey
 from edgewise.policy.secretsmanager import KEEP_S, SecretsManagerVault
 from edgewise.settings import Settings
 from edgewise.words import Choice, Credentials
+from tests.policy.rig import Rig
 
 ROOT = "ew_root_3c1f9a"
 CHAT = "/v1/chat/completions"
@@ -105,3 +108,29 @@ async def test_without_the_secret_nobody_gets_in(text: str | None) -> None:
     policy = open_policy(Settings(root_key_secret="name"), clock=FakeClock(), aws=SecretsService(text))
     with pytest.raises(Unavailable):
         await policy.identify(Credentials("anything", CHAT))
+
+
+async def test_work_taken_in_earlier_is_done_as_the_key_stands_now(rig: Rig) -> None:
+    """A key that was revoked, banned or narrowed after it submitted spends nothing further."""
+    await rig.key(scopes=["batches", "chat"])
+    held = await rig.room.impersonate("acme", "k_1", CHAT)
+    assert (held.tenant, held.key_id) == ("acme", "k_1")
+    with pytest.raises(NotAllowed, match="'embeddings' scope"):
+        await rig.room.impersonate("acme", "k_1", "/v1/embeddings")
+    with pytest.raises(NotAuthenticated):
+        await rig.room.impersonate("other", "k_1", CHAT)
+    row = await rig.keys.by_id("k_1")
+    assert row is not None
+    await rig.keys.save(replace(row, revoked_at=rig.clock.now()))
+    with pytest.raises(NotAuthenticated):
+        await rig.room.impersonate("acme", "k_1", CHAT)
+
+
+async def test_a_worker_that_has_just_started_knows_the_bans(rig: Rig) -> None:
+    await rig.key()
+    await rig.bouncer.store.put(Ban("key:k_1", "bad keys", rig.clock.now(), rig.clock.now() + 300))
+    with pytest.raises(NotAllowed, match="refused"):
+        await rig.room.impersonate("acme", "k_1", CHAT)
+    rig.clock.time += 301
+    assert (await rig.room.impersonate("acme", "k_1", CHAT)).key_id == "k_1"
+    assert (await rig.room.impersonate("root", "root", CHAT)).is_root

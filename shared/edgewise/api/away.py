@@ -34,7 +34,7 @@ class Admission:
         if batch.endpoint not in ENDPOINTS or batch.model is None:
             return None
         try:
-            caller = await self._impersonate(batch.tenant, batch.key_id)
+            caller = await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
             if caller.settings:
                 return None
             request = ChatRequest({"model": batch.model, "messages": []})

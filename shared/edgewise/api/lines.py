@@ -22,8 +22,8 @@ from edgewise.jobs.journal import Journal
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.words import Credentials, Hit, Principal, Usd
 
-Impersonate = Callable[[str, str], Awaitable[Principal]]
-"""Tenant and key id to the caller, as policy knows them now."""
+Impersonate = Callable[[str, str, str], Awaitable[Principal]]
+"""Tenant, key id and route to the caller, as policy knows them now. Raises when they may not ask that route."""
 RunRoute = Callable[[Ask, Principal], Awaitable[Ran]]
 
 
@@ -37,7 +37,7 @@ class Lines:
 
     async def __call__(self, ask: Ask) -> Ran:
         try:
-            caller = await self.impersonate(ask.tenant, ask.key_id)
+            caller = await self.impersonate(ask.tenant, ask.key_id, ask.url)
             if self.others and ask.url in self.others:
                 return await self.others[ask.url](ask, caller)
             if ask.url == "/v1/chat/completions":

@@ -37,7 +37,7 @@ class Making:
         ask = Ask(kept.tenant, kept.key_id, kept.url, request.body, f"req_{kept.id}", timeout_s, calls)
         for left in range(TRIES - 1, -1, -1):
             try:
-                caller = await self._lines.impersonate(kept.tenant, kept.key_id)
+                caller = await self._lines.impersonate(kept.tenant, kept.key_id, kept.url)
                 served, _ = await self._lines.serve(ask, caller, request)
                 break
             except EdgewiseError as error:

@@ -109,10 +109,11 @@ class PolicyRoom:
         check_scope(known.principal, credentials.route)
         return known.principal
 
-    async def impersonate(self, tenant: str, key_id: str) -> Principal:
+    async def impersonate(self, tenant: str, key_id: str, route: str) -> Principal:
         """The caller behind work that was taken in earlier: the key as it is now, not as it was then.
 
-        Raises NotAuthenticated when the key has been revoked, has expired or is not the tenant's, Unavailable.
+        Raises NotAuthenticated when the key has been revoked, has expired or is not the tenant's, NotAllowed when it
+        is banned or has no scope for `route`, Unavailable.
         """
         for known in (ROOT, ANYONE):
             if (tenant, key_id) == (known.tenant, known.key_id) and (known is ROOT or self.vault is None):
@@ -120,6 +121,8 @@ class PolicyRoom:
         found = await self.desk.ring.by_id(key_id)
         if found is None or found.principal.tenant != tenant:
             raise NotAuthenticated("The API key that this work was submitted with is no longer valid.")
+        await self.desk.bouncer.check_now(f"key:{key_id}")
+        check_scope(found.principal, route)
         return found.principal
 
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:
