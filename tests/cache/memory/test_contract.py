@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgewise.cache.memory.policies import POLICIES, Policy, order_of, shelf
@@ -128,6 +128,7 @@ _STEPS = st.lists(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @given(steps=_STEPS)
+@example(steps=[("put", 1, 1), ("put", 0, 21), ("put", 2, 40), ("put", 1, 40)])
 def test_a_shelf_is_a_lossy_dictionary(policy: Policy, steps: list[tuple[str, int, int]]) -> None:
     """Whatever is done, a shelf returns the last value put or nothing, within its bounds, and its bytes add up."""
     clock = FakeClock()

@@ -116,25 +116,29 @@ class Shelf(Generic[K, V]):
     def put(self, key: K, value: V, size_bytes: int = 1, expires_at: float = inf) -> bool:
         """Keep `value` until `expires_at` (epoch seconds). False: it is larger than the shelf, and not kept."""
         with self._lock:
-            old = self._slots.get(key)
-            if size_bytes > self.max_bytes:
-                self._refused += 1
-                if old is not None:
-                    self._remove(key, old)
-                return False
-            if old is None:
-                while len(self._slots) >= self.max_entries or self._bytes + size_bytes > self.max_bytes:
-                    self._evict()
-                self._slots[key] = _Slot(value, size_bytes, expires_at)
-                self._bytes += size_bytes
-                self._order.added(key, expires_at)
-                return True
-            self._bytes += size_bytes - old.size_bytes
-            self._slots[key] = _Slot(value, size_bytes, expires_at)
-            self._order.written(key, expires_at)
-            while self._bytes > self.max_bytes:
+            return self._put(key, _Slot(value, size_bytes, expires_at))
+
+    def _put(self, key: K, slot: _Slot[V]) -> bool:
+        old, size_bytes = self._slots.get(key), slot.size_bytes
+        if size_bytes > self.max_bytes:
+            self._refused += 1
+            if old is not None:
+                self._remove(key, old)
+            return False
+        if old is None:
+            while len(self._slots) >= self.max_entries or self._bytes + size_bytes > self.max_bytes:
                 self._evict()
-            return key in self._slots
+            self._slots[key] = slot
+            self._bytes += size_bytes
+            self._order.added(key, slot.expires_at)
+            return True
+        self._bytes += size_bytes - old.size_bytes
+        self._slots[key] = slot
+        self._order.written(key, slot.expires_at)
+        while self._bytes > self.max_bytes:
+            self._evict()
+        # A value that grew may have cost its own key its place: then it comes in as a new one does.
+        return key in self._slots or self._put(key, slot)
 
     def delete(self, key: K) -> bool:
         """Whether a live value was there."""
