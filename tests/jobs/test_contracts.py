@@ -140,7 +140,7 @@ class TestBatches:
     async def test_a_paid_call_is_found_by_line_and_key(self, batches: Batches) -> None:
         usage = Usage(prompt_tokens=3, completion_tokens=4)
         attempt = Attempt(Model("", ""), latency_ms=5.5, usage=usage, cost_usd=Decimal("0.1"))
-        call = PaidCall(Answer({"id": "x"}), [attempt])
+        call = PaidCall(Answer({"id": "x"}), [attempt], "held")
         await batches.put_call("batch_1", 0, 7, "k-1", call)
         assert (await batches.worked("batch_1", 0, calls=True)).calls == {(7, "k-1"): call}
         assert (await batches.worked("batch_1", 0, calls=False)).calls == {}

@@ -14,8 +14,9 @@ from edgewise.chat import Answer, CacheAsk, ChatRequest
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import UpstreamUnavailable
 from edgewise.jobs.answers.kept import Kept as AnswerKept
+from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Ask
-from edgewise.words import Attempt, Model, Price
+from edgewise.words import Model, Price
 from tests import fakes
 from tests.jobs.rig import CHAT, chat_line
 from tests.jobs.stack import impersonate
@@ -25,14 +26,17 @@ class Kept:
     """A line's calls, in memory."""
 
     def __init__(self) -> None:
-        self.calls: dict[str, tuple[Answer, list[Attempt]]] = {}
+        self.calls: dict[str, PaidCall] = {}
         self.dies = False
 
-    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None:
+    def find(self, key: str) -> PaidCall | None:
         return self.calls.get(key)
 
-    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None:
-        self.calls[key] = (answer, attempts)
+    def earlier(self) -> list[PaidCall]:
+        return list(self.calls.values())
+
+    async def keep(self, key: str, call: PaidCall) -> None:
+        self.calls[key] = call
         if self.dies:
             raise KeyboardInterrupt
 
@@ -107,7 +111,7 @@ async def test_an_embeddings_line_is_held_called_settled_and_recorded(clock: Fak
     model = Model("fake", "e", price=Price(Decimal(2), Decimal(0)))
     policy, record = fakes.FakePolicy(), fakes.FakeRecord()
     rooms = fakes.rooms(clock=clock, policy=policy, record=record)
-    line = EmbedLine(lambda: rooms, lambda name: (model, embed) if name == "e" else None)
+    line = EmbedLine(lambda name: (model, embed) if name == "e" else None)
     run = Lines(lambda: rooms, impersonate, {"/v1/embeddings": line})
     good = Ask("acme", "k", "/v1/embeddings", {"model": "e", "input": "a cat"}, "req_1", 5.0)
     ran = await run(good)

@@ -47,6 +47,7 @@ async def test_several_tills_are_taken_all_or_none(tills: Tills) -> None:
 async def test_giving_back_leaves_what_was_used_and_giving_twice_changes_nothing(tills: Tills) -> None:
     await tills.take([DAY], [80], "a", LATER)
     assert await tills.give(DAY, 80, 30, "a") == 30
+    assert await tills.give(DAY, 80, 30, "a") is None
     assert await tills.used([DAY], NOW) == [30]
 
 
@@ -67,7 +68,8 @@ async def test_a_hold_that_ran_out_comes_back_to_whoever_is_refused_next(tills: 
 async def test_a_charge_that_comes_after_its_lease_still_counts(tills: Tills) -> None:
     await tills.take([DAY], [90], "slow", LATER)
     assert await tills.sweep(DAY, LATER) == 1
-    await tills.give(DAY, 90, 40, "slow")
+    assert await tills.give(DAY, 90, 40, "slow") == 40
+    assert await tills.give(DAY, 90, 40, "slow") is None
     assert await tills.used([DAY], LATER) == [40]
 
 

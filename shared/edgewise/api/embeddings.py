@@ -13,7 +13,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,13 +25,16 @@ from edgewise.api.door import Knock, knock, request_id_of
 from edgewise.api.edge import Edge
 from edgewise.api.headers import usd
 from edgewise.api.reply import reply
-from edgewise.chat import ChatRequest, Usage
+from edgewise.chat import Answer, ChatRequest, Usage
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, UpstreamError
 from edgewise.flow import Rooms
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.provider.caller import charged
 from edgewise.words import Attempt, Choice, Credentials, Model, Note, Plan, Principal, Step, Usd
+
+if TYPE_CHECKING:
+    from edgewise.jobs.journal import Journal
 
 Embed = Callable[[Mapping[str, Any], str, Deadline], Awaitable[dict[str, Any]]]
 """OpenAI's embeddings of one model: the request's body and the model's id to the answer's JSON. Raises
@@ -101,18 +104,17 @@ class _Embeddings:
 class EmbedLine:
     """Runs one embeddings request that came without a connection: a line of a batch."""
 
-    def __init__(self, rooms: Callable[[], Rooms], find: Find) -> None:
-        self._rooms = rooms
+    def __init__(self, find: Find) -> None:
         self._find = find
 
-    async def __call__(self, ask: Ask, caller: Principal) -> Ran:
+    async def __call__(self, ask: Ask, caller: Principal, rooms: Rooms, journal: Journal | None) -> Ran:
         body = dict(ask.body)
         found = found_for(body, self._find)
-        rooms = self._rooms()
         deadline = Deadline.after(rooms.clock, ask.timeout_s)
         wish = Wish(Credentials(None, ask.url), body, ask.request_id, deadline)
-        done = await embedded(rooms, caller, wish, *found)
-        return Ran(200, done.answer, done.cost_usd)
+        done = await embedded(rooms, caller, wish, *found, journal)
+        cost = done.cost_usd
+        return Ran(200, done.answer, journal.with_earlier(cost) if journal is not None else cost)
 
 
 def found_for(body: dict[str, Any], find: Find) -> tuple[Model, Embed]:
@@ -144,8 +146,17 @@ class Embedded:
     elapsed_ms: float
 
 
-async def embedded(rooms: Rooms, caller: Principal, wish: Wish, model: Model, embed: Embed) -> Embedded:
-    """May we, hold, call, settle, record. Raises `EdgewiseError`; either way one note is recorded."""
+async def embedded(
+    rooms: Rooms, caller: Principal, wish: Wish, model: Model, embed: Embed, journal: Journal | None = None
+) -> Embedded:
+    """May we, hold, call, settle, record. Raises `EdgewiseError`; either way one note is recorded.
+
+    journal  where paid calls are kept and found, for a request that may be tried again after its worker died
+    """
+
+    async def make(trail: list[Attempt]) -> Answer:
+        return Answer(await _call(rooms.clock, model, embed, wish, trail))
+
     started = rooms.clock.tick()
     plan = await rooms.policy.plan(caller, ChatRequest({**wish.body, "messages": []}), wish.credentials)
     attempts: list[Attempt] = []
@@ -153,7 +164,7 @@ async def embedded(rooms: Rooms, caller: Principal, wish: Wish, model: Model, em
     try:
         hold = await rooms.policy.reserve(plan, _choice(model, wish.body["input"]))
         try:
-            answer = await _call(rooms.clock, model, embed, wish, attempts)
+            made = await (journal.once(model, wish.body, attempts, make) if journal else make(attempts))
         finally:
             await rooms.policy.settle(hold, attempts)
     except EdgewiseError as caught:
@@ -163,7 +174,7 @@ async def embedded(rooms: Rooms, caller: Principal, wish: Wish, model: Model, em
         await rooms.policy.close(plan)
         elapsed_ms = (rooms.clock.tick() - started) * 1000
         rooms.record.note(_note(rooms.clock, plan, wish, attempts, error, elapsed_ms))
-    return Embedded(in_shape(answer, wish.body, model), plan, attempts[-1].cost_usd, elapsed_ms)
+    return Embedded(in_shape(made.completion, wish.body, model), plan, attempts[-1].cost_usd, elapsed_ms)
 
 
 async def _call(clock: Clock, model: Model, embed: Embed, wish: Wish, attempts: list[Attempt]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
 
 from edgewise import flow
 from edgewise.api import chat, responses_ask
@@ -18,28 +19,31 @@ from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest
 from edgewise.flow import Rooms, Served
-from edgewise.jobs.journal import Journal
+from edgewise.jobs.journal import Holding, Journal, Purse
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.words import Credentials, Hit, Principal, Usd
 
 Impersonate = Callable[[str, str, str], Awaitable[Principal]]
 """Tenant, key id and route to the caller, as policy knows them now. Raises when they may not ask that route."""
-RunRoute = Callable[[Ask, Principal], Awaitable[Ran]]
+RunRoute = Callable[[Ask, Principal, Rooms, Journal | None], Awaitable[Ran]]
+"""Runs a request of a further route through the rooms it is given; the journal holds its paid calls."""
 
 
 @dataclass(slots=True)
 class Lines:
-    """`jobs.ports.Run` over the corridor. `others` maps further routes (embeddings) to what runs them."""
+    """`jobs.ports.Run` over the corridor. `others` maps further routes (embeddings) to what runs them; `purse` settles
+    what an earlier try of the same request held."""
 
     rooms: Callable[[], Rooms]
     impersonate: Impersonate
     others: dict[str, RunRoute] | None = None
+    purse: Purse | None = None
 
     async def __call__(self, ask: Ask) -> Ran:
         try:
             caller = await self.impersonate(ask.tenant, ask.key_id, ask.url)
             if self.others and ask.url in self.others:
-                return await self.others[ask.url](ask, caller)
+                return await self.others[ask.url](ask, caller, *await self._prepared(ask))
             if ask.url == "/v1/chat/completions":
                 return await self._chat(ask, caller)
             if ask.url == "/v1/responses":
@@ -51,7 +55,7 @@ class Lines:
 
     async def _chat(self, ask: Ask, caller: Principal) -> Ran:
         served, cost = await self.serve(ask, caller, chat.parse(dict(ask.body), _nobody(ask)))
-        return Ran(200, chat.told(served), cost, isinstance(served.verdict, Hit))
+        return Ran(200, chat.told(served), cost, _free(served, cost))
 
     async def _response(self, ask: Ask, caller: Principal) -> Ran:
         body = dict(ask.body)
@@ -63,31 +67,40 @@ class Lines:
         if served.answer is None:
             return Ran(200, chat.told(served), cost)  # a dry run
         told = whole_response(body, served.answer, self.rooms().clock)
-        return Ran(200, told, cost, isinstance(served.verdict, Hit))
+        return Ran(200, told, cost, _free(served, cost))
 
-    async def serve(self, ask: Ask, caller: Principal, request: ChatRequest) -> tuple[Served, Usd | None]:
-        """Take a request through the corridor; what came, and what it cost with earlier tries."""
-        rooms = self.rooms()
-        journal = None
-        if ask.calls is not None:
-            journal = Journal(rooms.caller, ask.calls)
-            rooms = replace(rooms, caller=journal)
+    async def serve(
+        self, ask: Ask, caller: Principal, request: ChatRequest, *, stream: bool = False
+    ) -> tuple[Served, Usd | None]:
+        """Take a request through the corridor; what came, and what it cost with earlier tries (a stream: so far)."""
+        rooms, journal = await self._prepared(ask)
         served = await flow.serve(
             rooms,
             _nobody(ask).credentials,
-            replace(request, stream=False),
+            replace(request, stream=stream),
             Deadline.after(rooms.clock, ask.timeout_s),
             ask.request_id,
             caller=caller,
         )
-        return served, _cost(served, journal)
+        cost = served.cost_usd
+        return served, journal.with_earlier(cost) if journal is not None else cost
+
+    async def _prepared(self, ask: Ask) -> tuple[Rooms, Journal | None]:
+        """The rooms for one request: its paid calls are kept and found, and earlier tries are settled."""
+        rooms = self.rooms()
+        if ask.calls is None:
+            return rooms, None
+        holding = Holding(rooms.policy, self.purse)
+        journal = Journal(rooms.caller, ask.calls, holding)
+        if self.purse is not None:
+            await journal.settle_earlier(self.purse)
+        policy: Any = holding
+        return replace(rooms, caller=journal, policy=policy), journal
 
 
-def _cost(served: Served, journal: Journal | None) -> Usd | None:
-    replayed = journal.replayed_usd if journal is not None else Decimal(0)
-    if replayed is None or served.cost_usd is None:
-        return None
-    return replayed + served.cost_usd
+def _free(served: Served, cost: Usd | None) -> bool:
+    """The cache served it, and not with what an earlier try of it had paid for."""
+    return isinstance(served.verdict, Hit) and cost == 0
 
 
 def _nobody(ask: Ask) -> Knock:

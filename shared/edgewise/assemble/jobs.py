@@ -15,7 +15,7 @@ from edgewise.api.background import Background
 from edgewise.api.background import Desk as BackgroundDesk
 from edgewise.api.door import credentials_of
 from edgewise.api.embeddings import EmbedLine
-from edgewise.api.lines import Lines
+from edgewise.api.lines import Lines, RunRoute
 from edgewise.api.making import Making
 from edgewise.assemble.embedding import embedders
 from edgewise.assemble.filters import screened
@@ -139,8 +139,8 @@ class Signals:
 def worker_of(house: House) -> Worker:
     """What works through messages, in this process."""
     desk = desk_of(house)
-    embed = EmbedLine(lambda: house.rooms, embedders(house))
-    lines = Lines(lambda: house.rooms, house.policy.impersonate, {"/v1/embeddings": embed})
+    others: dict[str, RunRoute] = {"/v1/embeddings": EmbedLine(embedders(house))}
+    lines = Lines(lambda: house.rooms, house.policy.impersonate, others, house.policy)
     share = Share(house.clock, house.settings.jobs_concurrency)
     making = Making(lines, house.clock)
     answers = AnswerWork(

@@ -17,11 +17,10 @@ from decimal import Decimal
 from typing import Any
 
 from edgewise.aws import AwsError, Item, Table
-from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.jobs.batch import Batch, LineError, Result, Status, Tally, sources
 from edgewise.jobs.pack import Packing
-from edgewise.jobs.paid import PaidCall, attempts_of, attempts_wire
+from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Blobs
 from edgewise.jobs.store import Claimed, Done, Held, Worked
 
@@ -235,7 +234,7 @@ class DynamoBatches:
         item: Item = {
             "pk": f"batch#{id}#{chunk:05d}",
             "sk": f"call#{line:07d}#{key}",
-            "attempts": attempts_wire(call.attempts),
+            "paid": call.wire(),
             "expires_at": int(self._clock.now()) + KEPT_S,
         }
         item |= await self._packing.pack("body", call.answer.completion, f"batches/{id}/calls/{line:07d}-{key}")
@@ -298,7 +297,7 @@ class DynamoBatches:
         )
 
     async def _call(self, item: Item) -> PaidCall:
-        return PaidCall(Answer(await self._packing.unpack("body", item) or {}), attempts_of(item["attempts"]))
+        return PaidCall.of(await self._packing.unpack("body", item) or {}, item["paid"])
 
 
 def _age(batch: Batch) -> str:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol
 
-from edgewise.chat import Answer
-from edgewise.words import Attempt
+from edgewise.jobs.paid import PaidCall
 
 
 class Calls(Protocol):
@@ -21,8 +20,12 @@ class Calls(Protocol):
     `Journal` (see `journal.py`) asks it before each provider call and tells it after, before anything is accounted.
     """
 
-    def find(self, key: str) -> tuple[Answer, list[Attempt]] | None: ...
-    async def keep(self, key: str, answer: Answer, attempts: list[Attempt]) -> None: ...
+    def find(self, key: str) -> PaidCall | None: ...
+    def earlier(self) -> list[PaidCall]:
+        """All that are known now."""
+        ...
+
+    async def keep(self, key: str, call: PaidCall) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

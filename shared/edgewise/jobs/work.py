@@ -21,14 +21,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 from edgewise.clock import Deadline
 from edgewise.errors import NotFound
 from edgewise.jobs.batch import Batch, Result, Tally, request_id
 from edgewise.jobs.lines import Chunk, Draft, Request, cut, parsed
-from edgewise.jobs.paid import PaidCalls
+from edgewise.jobs.paid import PaidCall, PaidCalls
 from edgewise.jobs.ports import Ask, Ran, Run
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.share import Share
@@ -241,9 +240,11 @@ class ChunkWork:
             return error
 
     def _calls(self, state: _State, line: int) -> PaidCalls:
-        batch, chunk = state.batch, state.chunk
-        known = {key: call for (of, key), call in state.worked.calls.items() if of == line}
-        return PaidCalls(known, partial(self.room.batches.put_call, batch.id, chunk.number, line))
+        async def keep(key: str, call: PaidCall) -> None:
+            await self.room.batches.put_call(state.batch.id, state.chunk.number, line, key, call)
+            state.worked.calls[(line, key)] = call
+
+        return PaidCalls({key: call for (of, key), call in state.worked.calls.items() if of == line}, keep)
 
     async def _result(self, state: _State, request: Request, ran: Ran) -> None:
         result = Result(

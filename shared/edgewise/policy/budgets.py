@@ -12,6 +12,7 @@ what was held. An attempt that the provider turned away says that it cost nothin
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -79,6 +80,11 @@ class Hold:
     id: str
     lines: tuple[Line, ...]
     amount: int
+
+    def receipt(self) -> str:
+        """What `Ledger.charge` needs of it in another process."""
+        tills = [[line.till.owner, line.till.name, line.budget.model] for line in self.lines]
+        return json.dumps([self.id, self.amount, tills])
 
 
 def lines_of(principal: Principal, now: float) -> tuple[Line, ...]:
@@ -148,18 +154,27 @@ class Ledger:
     async def settle(self, hold: Hold, attempts: Sequence[Attempt]) -> None:
         """Charge each budget what its models cost. Never raises: what cannot be written stays held until its lease
         ends, and `SettleFailed` tells."""
-        await asyncio.gather(*(self._settle(hold, line, self._actual(hold, line, attempts)) for line in hold.lines))
+        await asyncio.gather(
+            *(self._settle(hold, line, self._actual(hold.amount, line.budget.model, attempts)) for line in hold.lines)
+        )
 
-    def _actual(self, hold: Hold, line: Line, attempts: Sequence[Attempt]) -> int:
+    def _actual(self, held: int, pattern: str | None, attempts: Sequence[Attempt]) -> int:
         total, known = 0, True
         for attempt in attempts:
-            if line.budget.model is not None and not self._fits(line.budget.model, attempt.model.name):
+            if pattern is not None and not self._fits(pattern, attempt.model.name):
                 continue
             if attempt.cost_usd is None:
                 known = False
             else:
                 total += picodollars(attempt.cost_usd)
-        return total if known else max(hold.amount, total)
+        return total if known else max(held, total)
+
+    async def charge(self, receipt: str, attempts: Sequence[Attempt]) -> None:
+        """Settle the hold that `receipt` stands for, in a process that may not have taken it. However often and
+        wherever it is settled, it counts once. Raises Unavailable."""
+        hold, amount, tills = json.loads(receipt)
+        for owner, name, model in tills:
+            await self.tills.give(Till(owner, name, 0), amount, self._actual(amount, model, attempts), hold)
 
     async def _settle(self, hold: Hold, line: Line, actual: int) -> None:
         for tried in range(SETTLE_TRIES):

@@ -1,7 +1,7 @@
 """Tills in the state table; see `edgewise.policy.tills` for the theory.
 
-A till is one item: `used`, and one attribute `h_ID` a hold (amount `a`, lease end `u`). One till is taken by one
-conditional update, several by one transaction. Real tables cancel transactions that meet; those are tried again
+A till is one item: `used`, and one attribute `h_ID` a hold (amount `a`, lease end `u`), which becomes `s_ID` (lease
+end) when its lease has been taken back. One till is taken by one conditional update, several by one transaction. Real tables cancel transactions that meet; those are tried again
 with jitter. A boto3 retry of an update that went through is recognised by its own hold.
 """
 
@@ -18,6 +18,8 @@ from edgewise.policy.dynamodb import refused
 from edgewise.policy.tills import Full, Taken, Till
 
 CONFLICT_TRIES = 12
+MARK_S = 3 * 86_400
+"""How long it is remembered that a lease was taken back: a batch's line may be charged a day later."""
 CONFLICTS = ("TransactionConflict", "TransactionConflictException", "TransactionInProgressException")
 
 
@@ -81,26 +83,19 @@ class DynamoTills:
             raise refused(error) from error
 
     async def give(self, till: Till, amount: int, actual: int, hold: str) -> int | None:
-        names = {"#h": f"h_{hold}", "#u": "used"}
-        try:
-            item = await self._patient_update(
-                till, "REMOVE #h ADD #u :change", "attribute_exists(#h)", names, {":change": actual - amount}
-            )
-        except AwsError as error:
-            if not error.is_condition:
-                raise refused(error) from error
-            return await self._charge_late(till, actual, hold)
-        return int(item["used"])
+        for name, change in ((f"h_{hold}", actual - amount), (f"s_{hold}", actual)):
+            if (used := await self._swap(till, name, change)) is not None:
+                return used
+        return None
 
-    async def _charge_late(self, till: Till, actual: int, hold: str) -> int | None:
-        """The lease was taken back before the request ended; `l_ID` keeps a repeated charge from counting twice."""
-        if actual == 0:
-            return None
-        names = {"#l": f"l_{hold}", "#u": "used"}
+    async def _swap(self, till: Till, name: str, change: int, mark: Any = None) -> int | None:
+        """Remove the attribute `name` and change what is used, together; None when it is not there. mark: what to
+        leave of a hold."""
+        update, names, values = "REMOVE #n ADD #u :change", {"#n": name, "#u": "used"}, {":change": change}
+        if mark is not None:
+            update, names["#s"], values[":mark"] = f"{update} SET #s = :mark", f"s_{name[2:]}", mark
         try:
-            item = await self._patient_update(
-                till, "SET #l = :actual ADD #u :actual", "attribute_not_exists(#l)", names, {":actual": actual}
-            )
+            item = await self._patient_update(till, update, "attribute_exists(#n)", names, values)
         except AwsError as error:
             if error.is_condition:
                 return None
@@ -136,20 +131,12 @@ class DynamoTills:
 
     async def sweep(self, till: Till, now: float) -> int:
         item = await self._read(till)
-        gone = [(name, int(hold["a"])) for name, hold in _holds(item).items() if float(hold["u"]) <= now]
-        given = [await self._take_back(till, name, amount) for name, amount in gone]
-        return sum(given)
-
-    async def _take_back(self, till: Till, name: str, amount: int) -> int:
-        try:
-            await self._patient_update(
-                till, "REMOVE #h ADD #u :back", "attribute_exists(#h)", {"#h": name, "#u": "used"}, {":back": -amount}
-            )
-        except AwsError as error:
-            if error.is_condition:
-                return 1
-            raise refused(error) from error
-        return 1
+        gone = {name: hold for name, hold in _holds(item).items() if float(hold["u"]) <= now}
+        for name, hold in gone.items():
+            await self._swap(till, name, -int(hold["a"]), mark=hold["u"])
+        for name in [name for name in item if name.startswith("s_") and float(item[name]) + MARK_S <= now]:
+            await self._swap(till, name, 0)
+        return len(gone)
 
 
 def _taking(till: Till, amount: int, hold: str, until: float) -> dict[str, Any]:

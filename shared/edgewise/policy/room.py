@@ -211,6 +211,14 @@ class PolicyRoom:
         if pending.hold is not None:
             await self.desk.ledger.settle(pending.hold, attempts)
 
+    def receipt(self, hold: Any) -> str | None:
+        """What `charge` needs to settle the money of `hold` in another process; None when none is held."""
+        return hold.hold.receipt() if hold is not None and hold.hold is not None else None
+
+    async def charge(self, receipt: str, attempts: list[Attempt]) -> None:
+        """Settle a hold whose process may be gone: once over all processes. Raises Unavailable."""
+        await self.desk.ledger.charge(receipt, attempts)
+
     async def budgets(self, who: Principal) -> list[dict[str, object]]:
         """The caller's budgets with what is used of each, for `/v1/usage`. Raises Unavailable."""
         lines = lines_of(who, self._clock.now())

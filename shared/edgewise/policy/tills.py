@@ -5,6 +5,8 @@ Theory of operation. A till's `used` is what was spent plus what is held. To tak
 in which an amount is held and nobody knows by whom. To give back, the hold is removed and `used += actual - amount`
 on the condition that the hold is still there, so giving twice changes nothing. A hold whose lease has run out
 belongs to a process that is gone: whoever is refused next removes it by the same conditional step, and asks again.
+It leaves a mark in the hold's place; should the hold be given back after all (by a slow process, or by one that
+takes over and knows what was spent), the mark is what makes that count, once.
 
 Taking from several tills is all or none (one transaction); giving back is not atomic and need not be, as each step
 alone can be repeated. With one till, taking is one conditional update, which no neighbour can conflict with.
@@ -58,7 +60,8 @@ class Tills(Protocol):
 
     async def give(self, till: Till, amount: int, actual: int, hold: str) -> int | None:
         """End `hold`: of `amount`, `actual` was used up. What is in use afterwards; None when the store can't say.
-        When the lease has already been taken back, `actual` is charged all the same."""
+        When the lease has already been taken back, `actual` is charged all the same. Ending it again, or ending
+        what was never taken, changes nothing, and None comes back."""
         ...
 
     async def used(self, tills: Sequence[Till], now: float) -> list[int]:
@@ -74,6 +77,7 @@ class Tills(Protocol):
 class _Drawer:
     used: int = 0
     holds: dict[str, tuple[float, int]] = field(default_factory=dict)
+    swept: set[str] = field(default_factory=set)
 
 
 class MemoryTills:
@@ -98,8 +102,14 @@ class MemoryTills:
 
     async def give(self, till: Till, amount: int, actual: int, hold: str) -> int | None:
         drawer = self._drawer(till)
-        held = drawer.holds.pop(hold, None)
-        drawer.used += actual - (amount if held is not None else 0)
+        if hold in drawer.holds:
+            del drawer.holds[hold]
+            drawer.used += actual - amount
+        elif hold in drawer.swept:
+            drawer.swept.remove(hold)
+            drawer.used += actual
+        else:
+            return None
         return drawer.used
 
     async def used(self, tills: Sequence[Till], now: float) -> list[int]:
@@ -113,6 +123,7 @@ class MemoryTills:
         gone = [hold for hold, (until, _) in drawer.holds.items() if until <= now]
         for hold in gone:
             drawer.used -= drawer.holds.pop(hold)[1]
+            drawer.swept.add(hold)
         return len(gone)
 
 

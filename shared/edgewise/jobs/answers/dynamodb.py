@@ -12,11 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 from edgewise.aws import AwsError, Item, Table
-from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.jobs.answers.kept import OPEN, Kept, Made
 from edgewise.jobs.pack import Packing
-from edgewise.jobs.paid import PaidCall, attempts_of, attempts_wire
+from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Blobs
 from edgewise.jobs.store import Claimed, Done, Held
 
@@ -122,14 +121,14 @@ class DynamoShelf:
     async def calls(self, id: str) -> dict[str, PaidCall]:
         found: dict[str, PaidCall] = {}
         async for item in self._table.query(f"{self._prefix}#{id}", begins="call#", consistent=True):
-            answer = Answer(await self._packing.unpack("body", item) or {})
-            found[item["sk"].removeprefix("call#")] = PaidCall(answer, attempts_of(item["attempts"]))
+            body = await self._packing.unpack("body", item) or {}
+            found[item["sk"].removeprefix("call#")] = PaidCall.of(body, item["paid"])
         return found
 
     async def put_call(self, id: str, key: str, call: PaidCall) -> None:
         body = await self._packing.pack("body", call.answer.completion, f"files/answers/{id}/call-{key}")
         gone = int(self._clock.now()) + 86_400
-        item: Item = {"pk": f"{self._prefix}#{id}", "sk": f"call#{key}", "attempts": attempts_wire(call.attempts)}
+        item: Item = {"pk": f"{self._prefix}#{id}", "sk": f"call#{key}", "paid": call.wire()}
         await self._table.put({**item, **body, "expires_at": gone})
 
 
