@@ -166,7 +166,7 @@ async def day(requests: int, seed: int = 7) -> dict[str, Any]:
         deadline = Deadline.after(clock, DEADLINE_S)
         try:
             live = await room.carry_out(choice, request, world, deadline, trail)
-            room.observe(request, choice, trail, live.answer)
+            room.observe(plan, choice, trail, live.answer)
             served += 1
         except EdgewiseError:
             if weather.able(began) and weather.able(clock.time):

@@ -231,8 +231,14 @@ class FakeRouter:
             raise UpstreamDied("The provider sent nothing.") from None
         return Live(model, chunks=_with(first, chunks))
 
-    def observe(self, request: ChatRequest, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
+    def observe(self, plan: Plan, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
         self.observed += 1
+
+    def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
+        return None
+
+    async def compare(self, shadow: Choice, plan: Plan, live: Live, caller: Any, deadline: Any, trail: Any) -> None:
+        raise AssertionError("nothing was to be compared")
 
 
 async def _with(first: Chunk, rest: Any) -> AsyncIterator[Chunk]:

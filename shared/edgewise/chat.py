@@ -10,7 +10,7 @@ A stream is the same answer in pieces: `Folding` puts chunks together, `unfold` 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,6 +214,13 @@ def usage_chunk(usage: Mapping[str, Any], *, id: str, created: int, model: str) 
 
 
 _PLAIN = frozenset({"index", "delta", "logprobs", "finish_reason"})
+
+
+async def begun(chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+    """`chunks` past the empty piece that it begins with. A generator that was never begun ends without its
+    `finally`: a client that leaves before the first byte would leave a hold, a lead and a provider's stream behind."""
+    await anext(chunks)
+    return chunks
 
 
 class Folding:

@@ -2,7 +2,6 @@
 
     EdgewiseError                    status, type, code, param, headers
     ├── InvalidRequest               400  the client's words are off; `param` is a JSON path
-    │   ├── ContextTooLong           400  context_length_exceeded
     │   ├── ContentRefused           400  content_policy_violation
     │   └── TooLarge                 413  request_too_large
     ├── NotAuthenticated             401  invalid_api_key
@@ -15,6 +14,8 @@
     │   └── QuotaExceeded            429  insufficient_quota (not worth one: x-should-retry: false)
     ├── UpstreamError                502  the provider failed; `status` is what the client sees
     │   ├── UpstreamRefused          4xx  the provider refused the request itself: no other attempt helps
+    │   │   ├── ContextTooLong       400  context_length_exceeded: a model with a longer context may
+    │   │   └── ContentFiltered      400  content_policy_violation: another provider may see it otherwise
     │   ├── UpstreamRateLimited      429  with the provider's Retry-After
     │   ├── UpstreamUnavailable      503  overloaded or unreachable: another attempt may help
     │   ├── UpstreamTimeout          504
@@ -64,10 +65,6 @@ class EdgewiseError(Exception):
 class InvalidRequest(EdgewiseError):
     status = 400
     type = "invalid_request_error"
-
-
-class ContextTooLong(InvalidRequest):
-    code = "context_length_exceeded"
 
 
 class ContentRefused(InvalidRequest):
@@ -149,6 +146,14 @@ class UpstreamRefused(UpstreamError):
     status = 400
     type = "invalid_request_error"
     code = None
+
+
+class ContextTooLong(UpstreamRefused):
+    code = "context_length_exceeded"
+
+
+class ContentFiltered(UpstreamRefused):
+    code = "content_policy_violation"
 
 
 class UpstreamRateLimited(UpstreamError):

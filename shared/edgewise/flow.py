@@ -11,12 +11,12 @@ cache trouble never fails a request (the cache's port does not raise), and polic
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
 
 from edgewise.background import Background
-from edgewise.chat import Answer, ChatRequest, Chunks, Folding, unfold
+from edgewise.chat import Answer, ChatRequest, Chunks, Folding, begun, unfold
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError, UpstreamRefused
 from edgewise.unmask import Unmask
@@ -36,6 +36,14 @@ from edgewise.words import (
     Usd,
     Verdict,
 )
+
+SHADOW_ROUTE = "shadow"
+"""The route of the line that a shadow call leaves in the record."""
+REFRESH_ROUTE = "refresh"
+"""The route of the line that renewing a stale entry leaves."""
+STAND_IN_S = 60.0
+"""How long an answer is kept whose model stood in for the one that was asked: long enough that everybody who asks
+the same during an outage is answered by one call, and soon enough gone when the outage is over."""
 
 
 class Policy(Protocol):
@@ -71,7 +79,14 @@ class Router(Protocol):
     async def carry_out(
         self, choice: Choice, request: ChatRequest, caller: Caller, deadline: Deadline, trail: list[Attempt]
     ) -> Live: ...
-    def observe(self, request: ChatRequest, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None: ...
+    def observe(self, plan: Plan, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None: ...
+    def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
+        """What is to be asked again of other models, behind the answer, to learn from; None: nothing."""
+        ...
+
+    async def compare(
+        self, shadow: Choice, plan: Plan, live: Live, caller: Caller, deadline: Deadline, trail: list[Attempt]
+    ) -> None: ...
 
 
 class Record(Protocol):
@@ -115,6 +130,9 @@ class Served:
     first_at: float | None = None
     stored: str = ""
     status: int = 200
+    deadline: Deadline | None = None
+    shadow: tuple[Choice, Live] | None = None
+    """What is asked again behind this answer, and the answer as the model gave it."""
 
     @property
     def cache_key(self) -> str | None:
@@ -150,7 +168,7 @@ async def serve(
 
     caller  who asks, when that was found out before (a batch's line); None: whoever the credentials name
     """
-    served = Served(request_id, request.stream, rooms.clock.tick())
+    served = Served(request_id, request.stream, rooms.clock.tick(), deadline=deadline)
     try:
         principal = caller or await rooms.policy.identify(credentials)
         served.plan = plan = await rooms.policy.plan(principal, request, credentials)
@@ -177,15 +195,8 @@ async def serve(
     if served.chunks is None:
         await _finish(rooms, served, credentials.route, None)
     else:
-        served.chunks = await _begun(_watched(rooms, served, served.chunks, credentials.route))
+        served.chunks = await begun(_watched(rooms, served, served.chunks, credentials.route))
     return served
-
-
-async def _begun(chunks: AsyncGenerator[dict[str, Any], None]) -> AsyncGenerator[dict[str, Any], None]:
-    """`chunks` past the empty piece that it begins with. A generator that was never begun ends without its
-    `finally`: a client that leaves before the first byte would leave a hold, a lead and a provider's stream behind."""
-    await anext(chunks)
-    return chunks
 
 
 async def _restore(served: Served) -> None:
@@ -196,7 +207,7 @@ async def _restore(served: Served) -> None:
     if served.answer is not None:
         served.answer = unmask.answer(served.answer)
     if served.chunks is not None:
-        served.chunks = await _begun(_unmasked(unmask, served.chunks))
+        served.chunks = await begun(_unmasked(unmask, served.chunks))
 
 
 async def _unmasked(unmask: Unmask, chunks: AsyncIterator[dict[str, Any]]) -> AsyncGenerator[dict[str, Any], None]:
@@ -263,7 +274,7 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
         _replay(rooms, served, stale)
         return
     if live.chunks is not None:
-        served.chunks = await _begun(_through(rooms, served, live.chunks, hold, miss.lead))
+        served.chunks = await begun(_through(rooms, served, live.chunks, hold, miss.lead))
         return
     assert live.answer is not None
     served.answer = live.answer
@@ -312,18 +323,54 @@ async def _keep(rooms: Rooms, served: Served, answer: Answer, lead: Any) -> None
         await rooms.cache.give_up(served.query, lead, None)
         served.stored = "no-attempt"
     else:
-        served.stored = await rooms.cache.offer(served.query, served.plan, lead, answer, final)
-    rooms.router.observe(served.plan.request, served.choice, served.attempts, answer)
+        plan = _briefly(served.plan) if served.live is not None and served.live.stands_in else served.plan
+        served.stored = await rooms.cache.offer(served.query, plan, lead, answer, final)
+    rooms.router.observe(served.plan, served.choice, served.attempts, answer)
+    if served.live is not None:
+        live = replace(served.live, answer=answer, chunks=None)
+        shadow = rooms.router.follow_up(served.plan, served.choice, live, served.request_id)
+        served.shadow = (shadow, live) if shadow is not None else None
+
+
+async def _shadow(rooms: Rooms, plan: Plan, choice: Choice, live: Live, deadline: Deadline, request_id: str) -> None:
+    """Ask other models behind an answer that is out, on the same key's account and as a line of its own.
+
+    What doesn't fit the key's budget is not asked; a client never waits for this, and never hears of it.
+    """
+    asked = Served(request_id, False, rooms.clock.tick(), plan=plan, choice=choice)
+    try:
+        hold = await rooms.policy.reserve(plan, choice)
+    except EdgewiseError:
+        return
+    try:
+        await rooms.router.compare(choice, plan, live, rooms.caller, deadline, asked.attempts)
+    finally:
+        await rooms.policy.settle(hold, asked.attempts)
+        rooms.record.note(note_of(rooms.clock, asked, SHADOW_ROUTE, None))
+
+
+def _briefly(plan: Plan) -> Plan:
+    """`plan` for an answer that is to be kept for `STAND_IN_S` at most."""
+    ask, policy = plan.request.cache, plan.cache
+    if ask.ttl_s is not None:
+        return replace(plan, request=replace(plan.request, cache=replace(ask, ttl_s=min(ask.ttl_s, STAND_IN_S))))
+    ttl_s = STAND_IN_S if policy.ttl_s is None else min(policy.ttl_s, STAND_IN_S)
+    return replace(plan, cache=replace(policy, ttl_s=ttl_s))
 
 
 async def _refresh(rooms: Rooms, served: Served, target: Target, lead: Any, deadline: Deadline) -> None:
-    """Renew a stale entry behind its answer (stale-while-revalidate)."""
+    """Renew a stale entry behind its answer (stale-while-revalidate). It is a line of its own in the record, under
+    the request's id, also when it fails: what it costs was nobody's wait, but it is somebody's money."""
     assert served.plan is not None
-    again = Served(served.request_id, False, rooms.clock.tick(), plan=served.plan, query=served.query)
-    await _ask(rooms, again, target, Miss("refresh", lead=lead), deadline)
-    if again.chunks is not None:
-        async for _ in again.chunks:
-            pass
+    # Nobody listens, so nothing is streamed.
+    plan = replace(served.plan, request=replace(served.plan.request, stream=False))
+    again = Served(served.request_id, False, rooms.clock.tick(), plan=plan, query=served.query)
+    failed: EdgewiseError | None = None
+    try:
+        await _ask(rooms, again, target, Miss("refresh", lead=lead), deadline)
+    except EdgewiseError as error:
+        failed = error
+    rooms.record.note(note_of(rooms.clock, again, REFRESH_ROUTE, failed))
 
 
 async def _watched(
@@ -356,6 +403,9 @@ async def _finish(rooms: Rooms, served: Served, route: str, error: EdgewiseError
     if served.plan is not None:
         await rooms.policy.close(served.plan)
     rooms.record.note(note_of(rooms.clock, served, route, error))
+    if served.shadow is not None and served.plan is not None and served.deadline is not None:
+        choice, live = served.shadow
+        rooms.background.spawn(_shadow(rooms, served.plan, choice, live, served.deadline, served.request_id))
 
 
 def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | None) -> Note:

@@ -250,11 +250,13 @@ class Step:
 
     accept   the name of an acceptance check in `edgewise.routing.evidence`; None: the answer is final
     at_least the confidence from which the check accepts, 0 to 1
+    grader   who grades the answer where nothing free settles it (the model itself: a self-check); None: nobody
     """
 
     models: tuple[Model, ...]
     accept: str | None = None
     at_least: float = 0.5
+    grader: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,7 @@ class Choice:
     def models(self) -> list[Model]:
         """Every model that may be called to carry this out."""
         asked = [model for step in self.steps for model in step.models]
+        asked += [step.grader for step in self.steps if step.grader is not None]
         return [*asked, *self.fallbacks, *self.on_context, *self.on_content]
 
 
@@ -315,10 +318,12 @@ class Live:
     confidence: float | None = None
     confidence_source: str | None = None
     reason: str = ""
+    stands_in: bool = False
+    """Another model's answer, because the one that was asked for failed: not to be kept for long as that one's."""
 
 
 class Caller(Protocol):
-    """Call it, stream it. One model; retries before the first byte are the caller's, other models are not.
+    """Call it, stream it. One model, once: who asks again, or another, is the router's affair.
 
     Every call that was made, failed or not, is appended to `trail` when it ends.
     """

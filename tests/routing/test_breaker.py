@@ -8,7 +8,7 @@ from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.clock import FakeClock
 from edgewise.errors import UpstreamError, UpstreamRateLimited
 from edgewise.routing.breaker import LIMIT, PROBE_S, WINDOW_S, Breakers, MemoryStore, State, Store, StoreError
-from edgewise.routing.dynamodb import TableStore, load_overrides, save_override
+from edgewise.routing.dynamodb import TableStore
 from edgewise.words import Model
 
 MODEL = Model("p", "m")
@@ -40,7 +40,8 @@ async def test_opening_and_closing_are_seen_by_all(store: Store, clock: FakeCloc
     await store.open("m", clock.now() + 5, 2)
     found = await store.read("m")
     assert found.open_until == clock.now() + 5 and found.opened == 2
-    await store.close("m")
+    assert not await store.close("m", clock.now()), "it rests"
+    assert await store.close("m", clock.now() + 6)
     assert (await store.read("m")).open_until == 0
 
 
@@ -53,7 +54,7 @@ async def test_a_breaker_opens_probes_and_closes_for_every_environment(store: St
     await clock.advance(5.1)
     assert await two.may(MODEL)
     assert not await one.may(MODEL)
-    await two.well(MODEL, 100)
+    await two.well(MODEL, clock.now())
     assert await one.may(MODEL)
 
 
@@ -68,6 +69,56 @@ async def test_a_probe_that_fails_opens_for_longer(store: Store, clock: FakeCloc
     assert not await breakers.may(MODEL)
     await clock.advance(5.1)
     assert await breakers.may(MODEL)
+
+
+async def test_failures_with_answers_between_them_open_nothing(store: Store, clock: FakeClock) -> None:
+    """One call in a hundred always fails somewhere; only failures in a row say that a provider is down."""
+    one, two = Breakers(clock, store, believed_s=0), Breakers(clock, store, believed_s=0)
+    for _ in range(3 * LIMIT):
+        await one.ill(MODEL, DOWN)
+        assert await two.may(MODEL)
+        await two.well(MODEL, clock.now())
+    assert await one.may(MODEL)
+
+
+async def test_an_answer_that_began_before_the_failures_forgives_none(store: Store, clock: FakeClock) -> None:
+    breakers = Breakers(clock, store, believed_s=0)
+    began = clock.now()
+    for _ in range(LIMIT):
+        await clock.advance(1)
+        await breakers.ill(MODEL, DOWN)
+        await breakers.well(MODEL, began)
+    assert not await breakers.may(MODEL)
+
+
+async def test_a_success_does_not_cut_a_providers_own_wait_short(store: Store, clock: FakeClock) -> None:
+    one, two = Breakers(clock, store), Breakers(clock, store)
+    await one.ill(MODEL, DOWN)
+    assert await two.may(MODEL), "two believes for a while that nothing is wrong but one failure"
+    await one.ill(MODEL, UpstreamRateLimited("wait", retry_after_s=30))
+    await two.well(MODEL, clock.now())
+    assert not await two.may(MODEL)
+
+
+async def test_who_believes_an_older_state_wins_no_second_probe(store: Store, clock: FakeClock) -> None:
+    one, two = Breakers(clock, store), Breakers(clock, store)
+    await one.ill(MODEL, UpstreamRateLimited("wait", retry_after_s=1))
+    assert not await two.may(MODEL)
+    await clock.advance(1.5)
+    assert await one.may(MODEL)
+    await one.ill(MODEL, DOWN)
+    assert not await two.may(MODEL), "the probe has failed, and the model rests again"
+
+
+async def test_a_probe_whose_client_left_is_no_failure(store: Store, clock: FakeClock) -> None:
+    breakers = Breakers(clock, store, believed_s=0)
+    await breakers.ill(MODEL, UpstreamRateLimited("wait", retry_after_s=1))
+    await clock.advance(WINDOW_S)
+    assert await breakers.may(MODEL)
+    breakers.left(MODEL)
+    await breakers.ill(MODEL, DOWN)
+    await clock.advance(PROBE_S + 1)
+    assert await breakers.may(MODEL), "one failure is not a failed probe"
 
 
 async def test_a_probe_that_was_lost_is_tried_again_by_another(store: Store, clock: FakeClock) -> None:
@@ -112,7 +163,7 @@ async def test_a_store_that_does_not_answer_leaves_every_model_open_for_calls(cl
     breakers = Breakers(clock, TableStore(Table(aws, "none"), clock), believed_s=0)
     assert await breakers.may(MODEL)
     await breakers.ill(MODEL, DOWN)
-    await breakers.well(MODEL, 1.0)
+    await breakers.well(MODEL, clock.now())
     with pytest.raises(StoreError):
         await breakers.store.read("m")
     aws.close()
@@ -121,18 +172,13 @@ async def test_a_store_that_does_not_answer_leaves_every_model_open_for_calls(cl
 async def test_latency_rises_at_once_and_falls_slowly(clock: FakeClock) -> None:
     breakers = Breakers(clock)
     assert breakers.latency_ms(MODEL) is None
-    await breakers.well(MODEL, 100)
-    await breakers.well(MODEL, 1000)
+    breakers.timed(MODEL, 100)
+    breakers.timed(MODEL, 1000)
     assert breakers.latency_ms(MODEL) == 1000
-    await breakers.well(MODEL, 100)
+    breakers.timed(MODEL, 100)
     fallen = breakers.latency_ms(MODEL)
     assert fallen is not None and 100 < fallen < 1000
 
-
-async def test_overrides_of_the_catalogue_are_kept_in_the_table(state_table: Table) -> None:
-    row = {"tier": "large", "price": {"i": "1", "o": "2"}}
-    await save_override(state_table, "openai/own", row)
-    assert await load_overrides(state_table) == {"openai/own": row}
 
 
 async def test_others_are_told_how_long_to_leave_a_model_alone(clock: FakeClock) -> None:

@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace as changed
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from edgewise.chat import Folding
 from edgewise.clock import Deadline
 from edgewise.errors import (
-    ContentRefused,
+    ContentFiltered,
     ContextTooLong,
     EdgewiseError,
     UpstreamDied,
@@ -19,8 +20,9 @@ from edgewise.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from edgewise.routing.breaker import LIMIT, State
 from edgewise.routing.retry_budget import RetryBudget
-from edgewise.words import Choice, Model, Step
+from edgewise.words import Choice, Live, Model, Step
 from tests.routing.casting import FakeCaller, Stage, answer, request
 
 NUMBERS = "How many of 120 apples are left after 3 friends take 7 each?"
@@ -71,7 +73,7 @@ async def test_a_refused_key_of_one_provider_is_not_the_requests_fault() -> None
 
 @pytest.mark.parametrize(
     ("error", "option"),
-    [(ContextTooLong("too long"), "context_fallbacks"), (ContentRefused("no"), "content_fallbacks")],
+    [(ContextTooLong("too long"), "context_fallbacks"), (ContentFiltered("no"), "content_fallbacks")],
 )
 async def test_length_and_content_have_lists_of_their_own(error: EdgewiseError, option: str) -> None:
     stage = Stage()
@@ -80,6 +82,44 @@ async def test_length_and_content_have_lists_of_their_own(error: EdgewiseError, 
         await stage.ask(request(routing=LIST))
     _, live = await stage.ask(request(routing={**LIST, option: ["big/opus"]}))
     assert live.model.name == "big/opus"
+
+
+@pytest.mark.parametrize(("share", "helped"), [(0.9, True), (0.5, False)])
+async def test_a_refusal_without_a_reason_of_a_nearly_full_prompt_is_for_its_length(share: float, helped: bool) -> None:
+    stage = Stage()
+    stage.caller.script = failing("small/mini", error=UpstreamRefused("prompt is too long: 1 > 0"))
+    choice = await stage.choose(request(routing={**LIST, "context_fallbacks": ["big/opus"]}))
+    choice = changed(choice, features={**choice.features, "prompt_tokens": int(128_000 * share)})
+    if helped:
+        assert (await drive(stage, choice)).model.name == "big/opus"
+    else:
+        with pytest.raises(UpstreamRefused):
+            await drive(stage, choice)
+
+
+async def test_an_answer_that_a_filter_cut_is_asked_of_the_content_list_and_told_when_that_fails() -> None:
+    stage = Stage()
+    asked = request(routing={**LIST, "content_fallbacks": ["big/opus"]})
+    cut = answer("", finish="content_filter")
+    stage.caller.script = lambda model: cut if model.name == "small/mini" else "fine"
+    _, live = await stage.ask(asked)
+    assert live.model.name == "big/opus"
+    stage.caller.script = lambda model: cut if model.name == "small/mini" else UpstreamUnavailable("down")
+    _, live = await stage.ask(asked)
+    assert live.model.name == "small/mini" and live.answer == cut
+    assert len(stage.trail) == 4, "every one is charged"
+
+
+async def test_who_answers_for_one_that_failed_stands_in_and_who_is_listed_for_the_request_does_not() -> None:
+    stage = Stage()
+    _, live = await stage.ask(request(routing=LIST))
+    assert not live.stands_in
+    stage.caller.script = failing("small/mini")
+    _, live = await stage.ask(request(routing=LIST))
+    assert live.stands_in
+    stage.caller.script = failing("small/mini", error=ContextTooLong("too long"))
+    _, live = await stage.ask(request(routing={**LIST, "context_fallbacks": ["big/opus"]}))
+    assert live.model.name == "big/opus" and not live.stands_in
 
 
 async def test_the_last_error_is_told_when_all_have_failed() -> None:
@@ -114,7 +154,7 @@ async def test_a_429_with_a_short_wait_is_worth_waiting_for() -> None:
 
 async def test_retries_stop_when_their_budget_is_spent() -> None:
     stage = Stage()
-    stage.room.budget = RetryBudget(tokens=0.0)
+    stage.room.budget = RetryBudget(stage.clock, least=0)
     stage.caller.script = lambda model: UpstreamUnavailable("down")
     for _ in range(5):
         with pytest.raises(UpstreamUnavailable):
@@ -214,36 +254,108 @@ async def test_a_slow_answer_is_hedged_and_the_first_one_counts() -> None:
     assert [attempt.role for attempt in stage.trail] == ["hedge"]
 
 
-async def test_a_stream_that_died_after_its_first_byte_is_not_started_again() -> None:
+async def test_a_hedge_that_fails_is_told_and_the_first_answer_still_counts() -> None:
     stage = Stage()
 
-    async def dying() -> AsyncIterator[dict[str, Any]]:
-        yield {"choices": []}
-        raise UpstreamDied("cut")
+    class Slow(FakeCaller):
+        async def complete(self, model, request, deadline, trail):  # type: ignore[no-untyped-def]
+            await self.clock.sleep(5 if model.name == "small/mini" else 0.1)
+            return await FakeCaller.complete(self, model, request, deadline, trail)
 
-    class Dying(FakeCaller):
-        async def stream(self, model, request, deadline, trail):  # type: ignore[no-untyped-def]
-            self.asked.append(model.name)
-            return dying()
+    stage.caller = Slow(stage.clock, failing("middle/chat"))
+    task = asyncio.create_task(stage.ask(request(routing={**LIST, "hedge": True})))
+    for _ in range(6):
+        await stage.clock.advance(1.0)
+    _, live = await task
+    assert live.model.name == "small/mini"
+    assert stage.room.breakers is not None
+    assert (await stage.room.breakers.store.read("middle/chat")).failures == 1
 
-    stage.caller = Dying(stage.clock)
-    _, live = await stage.ask(request(routing=LIST, stream=True))
+
+class Streaming(FakeCaller):
+    """Streams a piece and then, for all but the models in `whole`, dies."""
+
+    whole: frozenset[str] = frozenset()
+
+    async def stream(self, model, request, deadline, trail):  # type: ignore[no-untyped-def]
+        self.asked.append(model.name)
+
+        async def pieces() -> AsyncIterator[dict[str, Any]]:
+            yield {"choices": []}
+            if model.name not in Streaming.whole:
+                raise UpstreamDied("cut")
+
+        return pieces()
+
+
+async def read(live: Live) -> None:
     assert live.chunks is not None
+    async for _ in live.chunks:
+        pass
+
+
+async def test_a_stream_that_died_after_its_first_byte_is_not_started_again() -> None:
+    stage = Stage()
+    stage.caller = Streaming(stage.clock)
+    _, live = await stage.ask(request(routing=LIST, stream=True))
     with pytest.raises(UpstreamDied):
-        async for _ in live.chunks:
-            pass
+        await read(live)
     assert stage.caller.asked == ["small/mini"]
 
 
-async def test_a_shadow_call_brings_a_label_and_is_charged() -> None:
+async def test_streams_that_die_open_the_breaker_of_their_model() -> None:
+    stage = Stage()
+    stage.caller = Streaming(stage.clock)
+    for _ in range(LIMIT):
+        _, live = await stage.ask(request(routing=LIST, stream=True))
+        with pytest.raises(UpstreamDied):
+            await read(live)
+    _, live = await stage.ask(request(routing=LIST, stream=True))
+    assert live.model.name == "middle/chat" and live.stands_in
+    with pytest.raises(UpstreamDied):
+        await read(live)
+
+
+async def test_a_stream_that_its_client_leaves_counts_as_neither() -> None:
+    stage = Stage()
+    stage.caller = Streaming(stage.clock)
+    assert stage.room.breakers is not None
+    model = stage.room.catalog.models["small/mini"]
+    for _ in range(2 * LIMIT):
+        _, live = await stage.ask(request(routing=LIST, stream=True))
+        assert isinstance(live.chunks, AsyncGenerator)
+        await anext(live.chunks)
+        await live.chunks.aclose()
+    assert await stage.room.breakers.store.read("small/mini") == State()
+    await stage.room.breakers.ill(model, UpstreamUnavailable("down"))
+    _, live = await stage.ask(request(routing=LIST, stream=True))
+    assert isinstance(live.chunks, AsyncGenerator)
+    await live.chunks.aclose()
+    assert (await stage.room.breakers.store.read("small/mini")).failures == 1, "not forgiven either"
+
+
+async def test_a_stream_that_ends_well_forgives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Streaming, "whole", frozenset({"small/mini"}))
+    stage = Stage()
+    stage.caller = Streaming(stage.clock)
+    assert stage.room.breakers is not None
+    await stage.room.breakers.ill(stage.room.catalog.models["small/mini"], UpstreamUnavailable("down"))
+    _, live = await stage.ask(request(routing=LIST, stream=True))
+    await read(live)
+    assert await stage.room.breakers.store.read("small/mini") == State()
+
+
+async def test_a_shadow_call_brings_a_label_and_is_in_the_trail() -> None:
     stage = Stage()
     asked = request(NUMBERS, routing={"shadow": 1.0, "strategy": "simple", "prefer": "best"})
     stage.caller.script = lambda m: "99"
     choice, live = await stage.ask(asked)
-    assert "shadow" in [attempt.role for attempt in stage.trail]
+    assert [attempt.role for attempt in stage.trail] == ["answer"]
+    shadow = await stage.follow_up(asked, choice, live)
+    assert shadow is not None and shadow.worst_usd is not None and shadow.strategy == "shadow"
+    assert {attempt.role for attempt in stage.trail[1:]} == {"shadow"}
     (learner,) = stage.room.knowing.learners.values()
     assert learner.test.count == 1
-    assert choice.worst_usd is not None and live.answer is not None
 
 
 @given(

@@ -1,12 +1,17 @@
 """How often, how long and on whose account a request tries again."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgewise.clock import Deadline
+from edgewise.chat import begun
+from edgewise.clock import FakeClock
 from edgewise.errors import UpstreamRateLimited, UpstreamUnavailable
+from edgewise.routing.retry_budget import LEAST, WINDOW_S, RetryBudget
 from tests.routing.casting import FakeCaller, Stage, request
 
 PAIR = {"models": ["small/mini", "middle/chat"], "strategy": "fallback"}
@@ -68,7 +73,8 @@ async def test_a_hedged_request_that_is_cancelled_leaves_no_call_behind() -> Non
     assert Counting.under_way == 0
 
 
-async def test_a_stream_that_nobody_has_heard_of_yet_is_closed_when_its_client_leaves() -> None:
+@pytest.mark.parametrize("reads", [0, 1])
+async def test_a_stream_is_closed_when_its_client_leaves_even_before_it_has_read(reads: int) -> None:
     stage, closed = Stage(), []
 
     async def pieces() -> Any:
@@ -80,22 +86,56 @@ async def test_a_stream_that_nobody_has_heard_of_yet_is_closed_when_its_client_l
 
     class Begun(FakeCaller):
         async def stream(self, *_: Any) -> Any:
-            chunks = pieces()
-            await anext(chunks)
-            return chunks
+            return await begun(pieces())
 
-    assert stage.room.breakers is not None
-    asked = request(model="small/mini", stream=True)
-    choice = await stage.choose(asked)
-
-    class Stuck(type(stage.room.breakers)):  # type: ignore[misc]
-        async def well(self, *_: Any) -> None:
-            await asyncio.Event().wait()
-
-    stage.room.breakers = Stuck(stage.clock)
-    deadline = Deadline.after(stage.clock, 60)
-    task = asyncio.create_task(stage.room.carry_out(choice, asked, Begun(stage.clock), deadline, []))
-    await stage.clock.advance(1)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    stage.caller = Begun(stage.clock)
+    _, live = await stage.ask(request(model="small/mini", stream=True))
+    assert isinstance(live.chunks, AsyncGenerator)
+    assert stage.room.in_flight["small/mini"] == 1
+    for _ in range(reads):
+        await anext(live.chunks)
+    await live.chunks.aclose()
     assert closed == [True]
+    assert stage.room.in_flight["small/mini"] == 0
+
+
+def test_a_quiet_gateway_can_try_again_after_a_storm() -> None:
+    clock = FakeClock()
+    budget = RetryBudget(clock)
+    assert [budget.take() for _ in range(LEAST + 1)] == [True] * LEAST + [False]
+    clock.time += WINDOW_S - 1
+    assert not budget.take()
+    clock.time += 1
+    assert budget.take()
+
+
+def test_what_was_not_used_is_not_saved_up() -> None:
+    clock = FakeClock()
+    budget = RetryBudget(clock)
+    for _ in range(1000):
+        budget.request()
+    clock.time += WINDOW_S
+    assert [budget.take() for _ in range(LEAST + 1)] == [True] * LEAST + [False]
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=300), st.floats(0, 0.5), st.integers(0, 4))
+def test_retries_never_pass_the_larger_of_their_share_and_the_few(
+    steps: list[tuple[float, bool]], share: float, least: int
+) -> None:
+    """However calls and retries are mixed: within every window of whole seconds, at each retry that was allowed."""
+    clock = FakeClock()
+    budget = RetryBudget(clock, share=share, least=least, window_s=10)
+    told: list[tuple[int, bool]] = []
+    for wait_s, is_retry in steps:
+        clock.time += wait_s
+        now = int(clock.time)
+        window = [was_retry for second, was_retry in told if second > now - 10]
+        requests, retries = window.count(False), window.count(True)
+        if not is_retry:
+            budget.request()
+            told.append((now, False))
+        elif budget.take():
+            assert retries + 1 <= max(least, share * requests)
+            told.append((now, True))
+        else:
+            assert retries + 1 > max(least, share * requests)

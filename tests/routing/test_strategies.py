@@ -1,3 +1,4 @@
+from dataclasses import replace as changed
 from decimal import Decimal
 from typing import Any
 
@@ -9,10 +10,11 @@ from edgewise.errors import InvalidRequest
 from edgewise.routing.ask import Ask, Candidate, Demand
 from edgewise.routing.names import STRATEGIES
 from edgewise.routing.options import Options
+from edgewise.routing.room import MOST_SESSIONS, SESSION_CHARS
 from edgewise.routing.scorer import KAPPA, hull, pays, plans
 from edgewise.routing.strategies import BY_NAME
-from edgewise.words import Model
-from tests.routing.casting import Stage, request
+from edgewise.words import Attempt, Model
+from tests.routing.casting import Stage, answer, plan_for, request
 
 NUMBERS = "How many of 120 apples are left after 3 friends take 7 each?"
 
@@ -162,10 +164,35 @@ async def test_a_conversation_stays_with_the_model_that_answered_it() -> None:
     stage = Stage()
     asked = request(routing={"session": "s", "strategy": "sticky"})
     choice, live = await stage.ask(asked)
-    stage.room.observe(asked, choice, stage.trail, live.answer)
+    stage.room.observe(plan_for(asked), choice, stage.trail, live.answer)
     again = await stage.choose(request("Prove it step by step.", routing={"session": "s"}))
     assert again.steps[0].models[0].name == live.model.name
     assert "session" in again.reason
+
+
+async def test_a_session_of_the_same_name_is_another_tenants_own() -> None:
+    stage = Stage()
+    asked = request(routing={"session": "s", "models": ["small/mini", "big/opus"], "strategy": "sticky"})
+    mine = plan_for(asked)
+    theirs = changed(mine, principal=changed(mine.principal, tenant="bolt"))
+    for plan, name in ((mine, "small/mini"), (theirs, "big/opus")):
+        answered = Attempt(stage.room.catalog.models[name])
+        stage.room.observe(plan, await stage.choose(asked), [answered], answer("fine"))
+    for plan, name in ((mine, "small/mini"), (theirs, "big/opus")):
+        choice = await stage.room.choose(asked, plan, stage.room.resolve(asked, plan))
+        assert choice.steps[0].models[0].name == name
+
+
+async def test_sessions_are_forgotten_from_the_oldest_and_their_names_are_cut() -> None:
+    stage = Stage()
+    choice = await stage.choose(request())
+    for number in range(MOST_SESSIONS + 50):
+        asked = request(routing={"session": f"{number:06d}" + "x" * 5000})
+        stage.room.observe(plan_for(asked), choice, [Attempt(choice.steps[0].models[0])], answer("fine"))
+    kept = stage.room._sessions
+    assert len(kept) == MOST_SESSIONS
+    assert max(len(name) for _, name in kept) == SESSION_CHARS
+    assert next(iter(kept))[1].startswith("000050")
 
 
 async def test_what_a_request_needs_decides_who_may_answer() -> None:

@@ -6,19 +6,21 @@ here; every adapter does that at its first use.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgewise.assemble.caching import cache_of
 from edgewise.assemble.gauges import CacheGauges
 from edgewise.assemble.learning import RecentHits, WrongHits
+from edgewise.assemble.taught import Taught
 from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
 from edgewise.dynamo import Keys, Source
 from edgewise.flow import Rooms
 from edgewise.policy.room import PolicyRoom, open_policy
-from edgewise.provider.caller import Caller, Patience
+from edgewise.provider.caller import Caller
 from edgewise.query.asker import ExactAsker
 from edgewise.query.classify import Meaningful
 from edgewise.record.memory import Memory, open_memory
@@ -26,6 +28,7 @@ from edgewise.record.room import RecordRoom, open_record
 from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias
+from edgewise.routing.overrides import Overrides
 from edgewise.routing.room import Room as RoutingRoom
 from edgewise.settings import Settings
 from edgewise.words import Model
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from edgewise.cache.room import CacheRoom
     from edgewise.cache.semantic.shadow import Judge
     from edgewise.provider.port import Provider
-    from edgewise.routing.dynamodb import LearnTable
+    from edgewise.routing.dynamodb_learn import LearnTable
 
 LOCAL_KEYS = Keys("local", "local")
 
@@ -78,10 +81,14 @@ class House:
     cache: CacheRoom
     router: RoutingRoom
     providers: dict[str, Provider]
-    models: tuple[Model, ...] = ()
     background: Background = field(default_factory=Background)
     desk: Any = None
     """The async room, once somebody has asked for it (`edgewise.assemble.jobs`)."""
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """What can be asked for by name."""
+        return tuple(self.router.catalog.models.values())
 
     @property
     def can_work(self) -> bool:
@@ -125,12 +132,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     # Models are asked for at the real service even where a stand-in plays the tables.
     models_aws = Aws(AwsOptions(region=settings.aws_region)) if settings.local_aws_url else aws
     providers = _providers(settings, clock, models_aws)
-    catalog = Catalog.load(
-        list(providers),
-        upstreams=settings.upstreams,
-        overrides={**_rows(providers), **settings.model_overrides},
-        region=settings.aws_region,
-    )
+    catalog = _catalog(settings, providers, {})
     router = RoutingRoom(
         catalog,
         clock,
@@ -139,11 +141,12 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         breakers=_breakers(settings, clock, aws),
         table=_labels(settings, clock, aws),
         background=background,
+        overrides=_overrides(settings, providers, clock, aws, background),
         max_retries=settings.max_retries,
         max_wait_s=settings.max_retry_wait_s,
     )
-    # The router tries again, once another model could not help: were the caller to do so too, tries would multiply.
-    caller = Caller(providers, clock, Patience(max_retries=0))
+    memory.feedback.learners.append(Taught(router.learning))
+    caller = Caller(providers, clock)
     if settings.cache_judge_model:
         late.append(_judge(settings, catalog, caller, clock, record))
     rooms = Rooms(policy, ExactAsker(Meaningful()), cache, router, caller, record, clock, background)
@@ -158,7 +161,6 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         cache,
         router,
         providers,
-        tuple(catalog.models.values()),
         background,
     )
 
@@ -172,11 +174,30 @@ def _breakers(settings: Settings, clock: Clock, aws: Aws) -> Breakers:
     return Breakers(clock, TableStore(Table(aws, settings.state_table), clock))
 
 
+def _catalog(settings: Settings, providers: dict[str, Provider], later: Mapping[str, Mapping[str, Any]]) -> Catalog:
+    """The catalogue of what is configured; `later` are changes made while it runs, over the settings'."""
+    rows: dict[str, dict[str, Any]] = {**_rows(providers), **settings.model_overrides}
+    for name, row in later.items():
+        rows[name] = {**rows.get(name, {}), **row}
+    return Catalog.load(list(providers), upstreams=settings.upstreams, overrides=rows, region=settings.aws_region)
+
+
+def _overrides(
+    settings: Settings, providers: dict[str, Provider], clock: Clock, aws: Aws, background: Background
+) -> Overrides | None:
+    if not settings.state_table:
+        return None
+    from edgewise.routing.dynamodb import OverrideTable
+
+    rows = OverrideTable(Table(aws, settings.state_table))
+    return Overrides(clock, background, rows.all, lambda later: _catalog(settings, providers, later))
+
+
 def _labels(settings: Settings, clock: Clock, aws: Aws) -> LearnTable | None:
     """Where routing's labels go and its learned states come from; None keeps both in this process."""
     if not settings.state_table:
         return None
-    from edgewise.routing.dynamodb import LearnTable
+    from edgewise.routing.dynamodb_learn import LearnTable
 
     return LearnTable(Table(aws, settings.state_table), clock)
 

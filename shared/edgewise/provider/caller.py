@@ -1,100 +1,51 @@
-"""Calls one model: tries again while that can help, and writes down every try.
+"""Calls one model, once, and writes down how it went.
 
-A try is repeated only before its first chunk has been handed on, only for failures that say another attempt may help
-(`retryable`), only while the retry budget allows it, and only if what is left of the deadline is enough for the wait
-and for an attempt after it. The wait is full jitter, uniform between 0 and min(cap, base·2ⁿ), on top of the provider's
-own Retry-After; a Retry-After longer than one would wait for is passed to the client instead.
-
-Every try ends in the trail with its time, usage and cost. A provider that refuses or cannot be reached charges
-nothing: 0. A try that broke off after the provider had begun has a cost that nobody knows: None. Other models are not
-this module's affair, nor is what a failure means for the health of a provider.
-
-Source: AWS Architecture Blog, "Exponential Backoff And Jitter"; Google SRE book, "Handling Overload" (retry budgets).
+Every call ends in the trail with its time, usage and cost. A provider that refuses or cannot be reached charges
+nothing: 0. A call that broke off after the provider had begun has a cost that nobody knows: None. Whether to ask again
+or somebody else, and what a failure means for the health of a provider, is the router's affair: two layers that both
+try again multiply.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
 from decimal import Decimal
-from typing import Protocol, TypeVar
 
-from edgewise.chat import Answer, ChatRequest, Chunk, Chunks, Usage
+from edgewise.chat import Answer, ChatRequest, Chunk, Chunks, Usage, begun
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import ModelNotFound, UpstreamDied, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from edgewise.provider.budget import RetryShare
 from edgewise.provider.port import Call, Provider
 from edgewise.provider.refusal import BROKEN
 from edgewise.words import Attempt, Model, Usd
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long and how often to try. Times in seconds.
-
-    base_s, cap_s   of the jittered wait              max_wait_s     the longest Retry-After that is waited for
-    min_attempt_s   an attempt with less time than this before the deadline is not begun
-    """
-
-    max_retries: int = 2
-    base_s: float = 0.5
-    cap_s: float = 8.0
-    max_wait_s: float = 20.0
-    min_attempt_s: float = 0.25
-
-
-class RetryBudget(Protocol):
-    """Whether one more retry is affordable, over all requests: told of each first try, asked once for each retry
-    that would be made."""
-
-    def began(self) -> None: ...
-    def allow(self) -> bool: ...
+LEAST_S = 0.25
+"""A call with less time than this before its deadline is not begun."""
 
 
 class Caller:
     """`edgewise.flow.Caller` over providers by name."""
 
-    def __init__(
-        self,
-        providers: Mapping[str, Provider],
-        clock: Clock,
-        patience: Patience | None = None,
-        budget: RetryBudget | None = None,
-    ) -> None:
+    def __init__(self, providers: Mapping[str, Provider], clock: Clock) -> None:
         self._providers = providers
         self._clock = clock
-        self._patience = patience or Patience()
-        self._budget = budget or RetryShare(clock)
 
     async def complete(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Answer:
-        """The whole answer. Raises `UpstreamError`, the last try's; `ModelNotFound` for an unknown provider."""
-        provider, call = self._provider(model), Call.of(model, request, deadline)
-
-        async def once() -> Answer:
-            tried = _Try(self._clock, model, trail)
-            try:
-                answer = await provider.complete(call)
-            except BaseException as error:
-                tried.failed(error)
-                raise
-            tried.succeeded(answer.usage)
-            return answer
-
-        return await self._tried(call, once)
+        """The whole answer. Raises `UpstreamError`; `ModelNotFound` for an unknown provider."""
+        provider, call = self._begin(model, request, deadline)
+        tried = _Try(self._clock, model, trail)
+        try:
+            answer = await provider.complete(call)
+        except BaseException as error:
+            tried.failed(error)
+            raise
+        tried.succeeded(answer.usage)
+        return answer
 
     async def stream(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Chunks:
         """The chunks, when the first has arrived. Raises like `complete` until then; the iterator raises
-        `UpstreamDied`. Closing the iterator (`aclose`) ends the call upstream and records the try."""
-        provider, call = self._provider(model), Call.of(model, request, deadline)
-
-        async def once() -> AsyncGenerator[Chunk, None]:
-            chunks = self._followed(provider, call, trail)
-            await anext(chunks)
-            return chunks
-
-        return await self._tried(call, once)
+        `UpstreamDied`. Closing the iterator (`aclose`) ends the call upstream and records it."""
+        provider, call = self._begin(model, request, deadline)
+        return await begun(self._followed(provider, call, trail))
 
     async def _followed(self, provider: Provider, call: Call, trail: list[Attempt]) -> AsyncGenerator[Chunk, None]:
         """Yields an empty chunk once the first real one is there, so that a stream that is given up before it is
@@ -131,40 +82,13 @@ class Caller:
         finally:
             await source.aclose()
 
-    def _provider(self, model: Model) -> Provider:
+    def _begin(self, model: Model, request: ChatRequest, deadline: Deadline) -> tuple[Provider, Call]:
         provider = self._providers.get(model.provider)
         if provider is None:
             raise ModelNotFound(f"No provider {model.provider!r} is configured here.", param="model")
-        return provider
-
-    async def _tried(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
-        retries = 0
-        self._budget.began()
-        while True:
-            if call.deadline.left_s() < self._patience.min_attempt_s:
-                raise UpstreamTimeout("No time is left for an attempt before this request's deadline.")
-            try:
-                return await once()
-            except UpstreamError as error:
-                wait_s = self._wait_s(call, error, retries)
-                if wait_s is None:
-                    raise
-            await self._clock.sleep(wait_s)
-            retries += 1
-
-    def _wait_s(self, call: Call, error: UpstreamError, retries: int) -> float | None:
-        """Seconds to wait before the next try; None when there shall be none."""
-        patience = self._patience
-        if not error.retryable or retries >= patience.max_retries:
-            return None
-        told_s: float = getattr(error, "retry_after_s", None) or 0.0
-        if told_s > patience.max_wait_s:
-            return None
-        wait_s: float = told_s + self._clock.uniform() * min(patience.cap_s, patience.base_s * 2**retries)
-        needed_s = max(patience.min_attempt_s, (call.model.latency_ms or 0.0) / 1000)
-        if call.deadline.left_s() - wait_s < needed_s or not self._budget.allow():
-            return None
-        return wait_s
+        if deadline.left_s() < LEAST_S:
+            raise UpstreamTimeout("No time is left for an attempt before this request's deadline.")
+        return provider, Call.of(model, request, deadline)
 
 
 class _Try:

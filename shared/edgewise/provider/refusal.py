@@ -1,6 +1,7 @@
 """What a provider's refusal means, told by its HTTP status and error code, never by its prose.
 
-    400 404 413 422 …   the request itself: passed to the client as it is (`UpstreamRefused`)
+    400 404 413 422 …   the request itself: passed to the client as it is (`UpstreamRefused`); where its code says that
+                        the prompt was too long or its content not wanted, that is told by the class
     401 402 403         our credentials or our account: not the client's fault, so 502; another provider may do
     408 504             too slow (`UpstreamTimeout`)            429   too many (`UpstreamRateLimited`)
     409 500 502 503 529 busy or broken (`UpstreamUnavailable`)
@@ -15,6 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgewise.errors import (
+    ContentFiltered,
+    ContextTooLong,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamRefused,
@@ -26,6 +29,13 @@ BROKEN = "upstream_broken_answer"
 """Code of an answer that came with status 200 but is not whole or not JSON: it may have been charged."""
 
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
+_REASONS: dict[str | None, type[UpstreamRefused]] = {
+    "context_length_exceeded": ContextTooLong,
+    "content_policy_violation": ContentFiltered,
+    # Azure's word, and that of OpenAI's reasoning models.
+    "content_filter": ContentFiltered,
+    "invalid_prompt": ContentFiltered,
+}
 _LONGEST_MESSAGE = 2000
 
 
@@ -71,7 +81,7 @@ def refused(status: int, told: Mapping[str, Any] | None, wait_s: float | None = 
         return UpstreamError("The provider redirects, which is not followed.", code="upstream_redirect")
     if status == 404:
         code = code or "model_not_found"
-    return UpstreamRefused(
+    return _REASONS.get(code, UpstreamRefused)(
         message or f"The provider refused the request with status {status}.",
         status=status,
         code=code,

@@ -1,6 +1,6 @@
 """Circuit breakers that every environment shares, and the latencies that this one has seen.
 
-    closed ──(failures ≥ limit within the window, or 429 with Retry-After)──▶ open until …
+    closed ──(failures ≥ limit in a row within the window, or 429 with Retry-After)──▶ open until …
     open ──(time is up; one environment wins the probe by a conditional write)──▶ half open
     half open ──(the probe answers)──▶ closed        ──(it fails)──▶ open, twice as long
 
@@ -8,6 +8,10 @@ An environment of Lambda sees one request at a time, so counting failures for it
 counted in the shared store, and what the store says is believed for a few seconds. A store that doesn't answer leaves
 everything closed: a breaker protects, it must not be a new way to fail. Only failures that another call to the same
 model would probably meet count: not a refusal of the request itself.
+
+A call says something when it has ended: an answer that is whole is well, one that dies is ill however much of it had
+come, and a client that leaves says nothing. A success forgives failures only if its call began after them (a long
+stream that ends well tells of a provider that has died meanwhile nothing), and never shortens a wait.
 """
 
 from __future__ import annotations
@@ -43,13 +47,17 @@ class State:
 
 
 class Store(Protocol):
-    """Shared state. `probe` is atomic: of many callers one wins. Trouble raises `StoreError`."""
+    """Shared state. Trouble raises `StoreError`.
+
+    probe  of many callers one wins, and none while the model rests
+    close  forget what was counted; False when the model rests by now: somebody knows of later failures
+    """
 
     async def read(self, name: str) -> State: ...
     async def fail(self, name: str, now: float) -> State: ...
     async def open(self, name: str, until: float, opened: int) -> None: ...
     async def probe(self, name: str, now: float, until: float) -> bool: ...
-    async def close(self, name: str) -> None: ...
+    async def close(self, name: str, now: float) -> bool: ...
 
 
 class StoreError(Exception):
@@ -78,18 +86,21 @@ class MemoryStore:
 
     async def probe(self, name: str, now: float, until: float) -> bool:
         old = self.states.get(name, State())
-        if old.probe_until > now:
+        if old.probe_until > now or old.open_until > now:
             return False
         self.states[name] = replace(old, probe_until=until)
         return True
 
-    async def close(self, name: str) -> None:
+    async def close(self, name: str, now: float) -> bool:
+        if self.states.get(name, State()).open_until > now:
+            return False
         self.states.pop(name, None)
+        return True
 
 
 @dataclass(slots=True)
 class Breakers:
-    """Asked before each call (`may`), told after it (`well`, `ill`)."""
+    """Asked before each call (`may`), told after it: `well`, `ill`, or `left` when nothing came of it."""
 
     clock: Clock
     store: Store = field(default_factory=MemoryStore)
@@ -112,6 +123,9 @@ class Breakers:
             return True
         if won:
             self._probing.add(model.name)
+        else:
+            # Another's probe is under way or has failed: what is believed is old.
+            self._known.pop(model.name, None)
         return won
 
     async def open_for_s(self, name: str) -> float:
@@ -135,17 +149,23 @@ class Breakers:
         known = self._known.get(name)
         return known is not None and known[1].open_until > self.clock.now()
 
-    async def well(self, model: Model, latency_ms: float) -> None:
-        """A call succeeded."""
-        self._observe(model.name, latency_ms)
+    async def well(self, model: Model, began: float) -> None:
+        """A call that began at `began` (epoch seconds) has brought a whole answer."""
+        now = self.clock.now()
         state = self._known.get(model.name, (0.0, State()))[1]
-        if model.name in self._probing or state.open_until > 0.0:
-            self._probing.discard(model.name)
-            self._known[model.name] = (self.clock.tick(), State())
-            try:
-                await self.store.close(model.name)
-            except StoreError:
-                return
+        self.left(model)
+        if state == State() or state.open_until > now or began < max(state.window_began, state.open_until):
+            return
+        self._known.pop(model.name, None)
+        try:
+            if await self.store.close(model.name, now):
+                self._known[model.name] = (self.clock.tick(), State())
+        except StoreError:
+            return
+
+    def left(self, model: Model) -> None:
+        """A call ended without saying anything of its model: its client has gone."""
+        self._probing.discard(model.name)
 
     async def ill(self, model: Model, error: EdgewiseError) -> None:
         """A call failed in a way that the next one to the same model would probably meet too."""
@@ -166,8 +186,9 @@ class Breakers:
         except StoreError:
             self._probing.discard(model.name)
 
-    def _observe(self, name: str, latency_ms: float) -> None:
-        now = self.clock.tick()
+    def timed(self, model: Model, latency_ms: float) -> None:
+        """A call took so long: a whole answer to its end, a stream to its first chunk."""
+        now, name = self.clock.tick(), model.name
         old = self._latency.get(name)
         if old is None or latency_ms >= old[1]:
             self._latency[name] = (now, latency_ms)

@@ -1,17 +1,14 @@
-"""The routing room's shared state in the state table: breakers, learners, overrides of the catalogue.
+"""The routing room's shared state in the state table: breakers and overrides of the catalogue.
 
     pk=health#<model>   sk=breaker    failures, window_began, open_until, probe_until, opened
-    pk=learn#<pair>     sk=state      state (bytes, one learner), version, upto, updated_at
-    pk=learn#<pair>     sk=label#…    one label: places and counts of a question (no text), gain; upkeep folds them
-    pk=learn#pairs      sk=<pair>     which pairs there are
-    pk=model#overrides  sk=<model>    row: fields of a catalogue row, laid over the compiled ones
+    pk=model#overrides  sk=<model>    row: JSON, fields of a catalogue row, laid over the compiled ones
 
 Times are seconds since the epoch. Every item but the overrides expires; an expired one is not read.
 """
 
 from __future__ import annotations
 
-import struct
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,13 +17,9 @@ from typing import Any
 from edgewise.aws import AwsError, Item, Table
 from edgewise.clock import Clock
 from edgewise.routing.breaker import WINDOW_S, State, StoreError
-from edgewise.routing.learn import Seen, Stored
 
 HEALTH_TTL_S = 600
-LEARN_TTL_S = 90 * 86_400
-LABEL_TTL_S = 7 * 86_400
-MOST_LABELS = 2000
-"""Labels that one turn of upkeep folds in."""
+AWAKE = "attribute_not_exists(open_until) OR open_until <= :now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +83,14 @@ class TableStore:
             raise StoreError(error.code) from error
 
     async def probe(self, name: str, now: float, until: float) -> bool:
-        """True for the one caller that may try; the write's condition decides among all environments."""
+        """True for the one caller that may try; the write's condition decides among all environments. Whoever believes
+        an older state loses to a probe that has failed meanwhile: the model rests again."""
         try:
             await self.table.update(
                 f"health#{name}",
                 "breaker",
                 "SET probe_until = :until, expires_at = :ttl",
-                condition="attribute_not_exists(probe_until) OR probe_until <= :now",
+                condition=f"(attribute_not_exists(probe_until) OR probe_until <= :now) AND ({AWAKE})",
                 values={":until": _number(until), ":now": _number(now), ":ttl": int(until) + HEALTH_TTL_S},
                 returns="NONE",
             )
@@ -106,11 +100,14 @@ class TableStore:
             raise StoreError(error.code) from error
         return True
 
-    async def close(self, name: str) -> None:
+    async def close(self, name: str, now: float) -> bool:
         try:
-            await self.table.delete(f"health#{name}", "breaker")
+            await self.table.delete(f"health#{name}", "breaker", condition=AWAKE, values={":now": _number(now)})
         except AwsError as error:
+            if error.is_condition:
+                return False
             raise StoreError(error.code) from error
+        return True
 
 
 def _state(item: Mapping[str, Any]) -> State:
@@ -128,88 +125,18 @@ def _number(value: float) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
-class LearnTable:
-    """Labels go in from every environment; states come out that upkeep has folded them into."""
+class OverrideTable:
+    """The operator's changes to the catalogue. Rows are JSON: the table knows no fractions. Raises `AwsError`."""
 
     table: Table
-    clock: Clock
 
-    async def write(self, pair: str, question: Seen, gain: float) -> None:
-        """Keep one label. Raises `AwsError`."""
-        now = self.clock.now()
-        expires = int(now) + LABEL_TTL_S
-        key = f"label#{now:017.6f}#{self.clock.token('')}"
-        item = {"pk": f"learn#{pair}", "sk": key, "label": _packed(question, gain), "expires_at": expires}
-        await self.table.put(item)
-        await self.table.put({"pk": "learn#pairs", "sk": pair, "expires_at": int(now) + LEARN_TTL_S})
+    async def all(self) -> dict[str, dict[str, Any]]:
+        """Every change, by model name."""
+        return {item["sk"]: json.loads(item["row"]) async for item in self.table.query("model#overrides")}
 
-    async def pairs(self) -> list[str]:
-        """Every pair that has labels. Raises `AwsError`."""
-        now = self.clock.now()
-        return [item["sk"] async for item in self.table.query("learn#pairs") if item["expires_at"] > now]
+    async def save(self, name: str, row: Mapping[str, Any]) -> None:
+        """Lay `row` over the catalogue's row of `name`, in place of the change before."""
+        await self.table.put({"pk": "model#overrides", "sk": name, "row": json.dumps(dict(row))})
 
-    async def labels(self, pair: str, after: str) -> list[tuple[str, Seen, float]]:
-        """(key, question, gain) of the labels after `after`, oldest first. Raises `AwsError`."""
-        now, found = self.clock.now(), []
-        async for item in self.table.query(
-            f"learn#{pair}", after=after or "label#", before="label$", limit=MOST_LABELS
-        ):
-            if item["expires_at"] > now:
-                found.append((item["sk"], *_unpacked(bytes(item["label"]))))
-        return found
-
-    async def load(self, pair: str) -> Stored | None:
-        """A pair's state; None when there is none. Raises `AwsError`."""
-        item = await self.table.get(f"learn#{pair}", "state")
-        if item is None or item["expires_at"] <= self.clock.now():
-            return None
-        return Stored(bytes(item["state"]), int(item["version"]), str(item["upto"]))
-
-    async def save(self, pair: str, found: Stored) -> bool:
-        """Write a state over the version before it; False when another writer was first."""
-        now = self.clock.now()
-        item = {
-            "pk": f"learn#{pair}",
-            "sk": "state",
-            "state": found.state,
-            "version": found.version,
-            "upto": found.upto,
-            "updated_at": _number(now),
-            "expires_at": int(now) + LEARN_TTL_S,
-        }
-        try:
-            await self.table.put(
-                item,
-                condition="attribute_not_exists(version) OR version = :before",
-                values={":before": found.version - 1},
-            )
-        except AwsError as error:
-            if error.is_condition:
-                return False
-            raise
-        return True
-
-
-def _packed(question: Seen, gain: float) -> bytes:
-    """A label in about a kilobyte: hashed places and counts, nothing that could be read back as text."""
-    head = struct.pack(f"<fffHH{len(question.counts)}f", gain, question.score, 0.0, len(question.counts),
-                       len(question.places), *question.counts)  # fmt: skip
-    return head + struct.pack(f"<{len(question.places)}H", *question.places)
-
-
-def _unpacked(label: bytes) -> tuple[Seen, float]:
-    gain, score, _, counts, places = struct.unpack_from("<fffHH", label)
-    offset = struct.calcsize("<fffHH")
-    dense = struct.unpack_from(f"<{counts}f", label, offset)
-    hashed = struct.unpack_from(f"<{places}H", label, offset + 4 * counts)
-    return Seen(tuple(hashed), tuple(dense), score), gain
-
-
-async def load_overrides(table: Table) -> dict[str, dict[str, Any]]:
-    """The operator's changes to the catalogue, by model name. Raises `AwsError`."""
-    return {item["sk"]: dict(item.get("row") or {}) async for item in table.query("model#overrides")}
-
-
-async def save_override(table: Table, name: str, row: Mapping[str, Any]) -> None:
-    """Lay `row` over the catalogue's row of `name`, for every environment that loads after."""
-    await table.put({"pk": "model#overrides", "sk": name, "row": dict(row)})
+    async def drop(self, name: str) -> None:
+        await self.table.delete("model#overrides", name)

@@ -1,14 +1,13 @@
 """The routing room: which model, in what order, and why.
 
 Resolves a requested name to candidates, prices them for this request, lets a strategy choose, and carries the choice
-out. What it learns comes back through `observe` and `learn`. It keeps no text: what it remembers are counts.
+out. What it learns comes back through `observe` and `learning`. It keeps no text: what it remembers are counts.
 
 It doesn't know what an answer costs its caller's budget (policy), nor whether the answer was cached.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,33 +17,36 @@ from typing import Any
 from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock, Deadline
-from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound
+from edgewise.errors import InvalidRequest, ModelNotFound, NotAllowed
 from edgewise.routing import evidence, names
-from edgewise.routing.ask import Ask, Candidate, demand_of, total
+from edgewise.routing.ask import Ask, Candidate, Demand, demand_of
 from edgewise.routing.breaker import Breakers
+from edgewise.routing.calls import Calls
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.complexity import question_of
-from edgewise.routing.drive import MAX_RETRIES, MAX_WAIT_S, Drive
-from edgewise.routing.knowing import Knowing, Lengths, Reading, gain_of, pair_of
-from edgewise.routing.learn import Seen
+from edgewise.routing.drive import MAX_RETRIES, MAX_WAIT_S, RESTING, Drive
+from edgewise.routing.knowing import Knowing, Lengths, Reading, pair_of
+from edgewise.routing.learning import Learning
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
+from edgewise.routing.overrides import Overrides
 from edgewise.routing.pacing import Pacing
 from edgewise.routing.rescue import Rescue, distinct, usable, wanted
 from edgewise.routing.retry_budget import RetryBudget
-from edgewise.routing.scorer import hull
+from edgewise.routing.scorer import ends
 from edgewise.routing.shortlist import Shortlist
 from edgewise.routing.strategies import BY_NAME
 from edgewise.routing.tokens import Corrections
-from edgewise.routing.upkeep import Labels, refresh
+from edgewise.routing.upkeep import Labels
 from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Target
 
 ORDERED = frozenset({"fallback", "weighted", "least_busy", "sticky", "lowest_latency"})
 """Strategies for which the list of candidates is the operator's, not a market to pick from."""
 MOST_SESSIONS = 2000
-REFRESH_S = 300.0
-"""How old learned states may be in one process."""
-SHADOW = "shadow"
+SESSION_CHARS = 128
+"""What of a session's name counts: its client may make it as long as it likes."""
+PROVED = frozenset({"hybrid", "learned"})
+"""Strategies that keep a guarantee."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Room:
     breakers: Breakers | None = None
     knowing: Knowing = field(default_factory=Knowing)
     corrections: Corrections = field(default_factory=Corrections)
-    budget: RetryBudget = field(default_factory=RetryBudget)
+    budget: RetryBudget | None = None
     max_retries: int = MAX_RETRIES
     max_wait_s: float = MAX_WAIT_S
     pacing: Pacing | None = None
@@ -71,18 +73,27 @@ class Room:
     table: Labels | None = None
     """Where labels go and learned states come from; None keeps both in this process."""
     background: Background | None = None
-    _refreshed: float | None = None
-    _sessions: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    overrides: Overrides | None = None
+    """Where the operator's later changes to the catalogue come from; None: nowhere."""
+    learning: Learning = field(init=False)
+    _sessions: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
+    """(tenant, session) to the model that answered it last, the longest silent first."""
     _shortlist: Shortlist = field(init=False)
     _rescue: Rescue = field(init=False)
 
     def __post_init__(self) -> None:
         self.breakers = self.breakers or Breakers(self.clock)
+        self.budget = self.budget or RetryBudget(self.clock)
         self._shortlist = Shortlist(self.corrections, self.breakers)
-        self._rescue = Rescue(self._named_models, self.catalog.twins, self.corrections)
+        self._rescue = Rescue(self._named_models, self._twins, self.corrections)
+        self.learning = Learning(
+            self.clock, self.knowing, self.corrections, self._named_models, self.table, self.background
+        )
 
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         """What the requested name stands for. Raises `ModelNotFound`, `NotAllowed`, `InvalidRequest`."""
+        if self.overrides is not None:
+            self.overrides.refresh(self._take_in)
         asked, options = self._read(request, plan)
         # What the house prefers changes who answers `auto`, so it is part of the name that answers are kept under.
         routing = {**(self.defaults if asked.many else {}), **asked.routing, **plan.routing, **request.routing}
@@ -107,7 +118,17 @@ class Room:
             models = distinct(m for name in options.models for m in self._named_models(name))
             models = usable(models, "models", request, plan.models)
             asked = changed(asked, models=models, many=True)
+        if asked.many and (reference := options.guarantee.get("model")) is not None:
+            asked = changed(asked, models=distinct([*asked.models, *self._named_models(reference)]))
         return asked, options
+
+    def _twins(self, model: Model) -> tuple[Model, ...]:
+        return self.catalog.twins(model)
+
+    def _take_in(self, catalog: Catalog) -> None:
+        """Another catalogue from now on; requests under way keep the models that they were resolved to."""
+        self.catalog = catalog
+        self._shortlist.forget()
 
     def _named_models(self, name: str) -> tuple[Model, ...]:
         return names.read(name, self.catalog, self.aliases).models
@@ -115,14 +136,19 @@ class Room:
     async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
         """The plan of models for this request. Raises `InvalidRequest` when no candidate can take it."""
         asked, options = self._read(request, plan)
-        if asked.market:
-            self._refresh()
-        ask = self.ask(request, target.models, asked, options)
+        if asked.many:
+            self.learning.refresh()
+        ask = self.ask(request, target.models, asked, options, plan.tenant)
         name = options.strategy or (self.default_strategy if asked.market else "fallback")
+        if options.guarantee and asked.many and name not in PROVED:
+            # A promise that a key's owner was given is not undone by a strategy that a request names.
+            name = "learned"
         choice = self._rescue.complete(BY_NAME[name](ask), ask, request, plan.models)
-        return self._with_shadow(choice, ask)
+        return self.learning.mark(choice, ask, ends(ask.candidates, ask.reference)) if asked.many else choice
 
-    def ask(self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options) -> Ask:
+    def ask(
+        self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options, tenant: str = ""
+    ) -> Ask:
         """Everything a strategy may know of this request. Pure but for what this process has seen."""
         demand = demand_of(request)
         fitting = [m for m in models if demand.fits(m, self.corrections.factor(m.name, m.id))]
@@ -130,11 +156,11 @@ class Room:
             raise InvalidRequest("No candidate model can take this request (tools, images, schema or length).")
         # A model that the client named itself is asked even if the catalogue doubts it: the provider knows better.
         reading = self.knowing.read(question_of(request))
-        candidates = self._shortlist.candidates(
-            fitting or models, demand, reading.difficulty, keep_order=options.strategy in ORDERED or not asked.market
-        )
-        gain, extra = self._learned(candidates, reading, options)
+        in_order = options.strategy in ORDERED or not asked.market
+        candidates = self._shortlist.candidates(fitting or models, demand, reading.difficulty, keep_order=in_order)
+        candidates, reference = self._reference(candidates, models, asked, options, (demand, reading.difficulty))
         kind = evidence.comparable(request)
+        gain, extra = self._learned(candidates, reading, options, (tenant, reference, kind))
         return Ask(
             demand=demand,
             candidates=candidates,
@@ -149,6 +175,7 @@ class Room:
                 "needs": sorted(demand.needs),
                 "prefer": options.prefer,
                 "candidates": [c.model.name for c in candidates],
+                **self._resting(models if in_order else ()),
                 **{name: round(value, 3) for name, value in reading.counts.items()},
             },
             difficulty=reading.difficulty,
@@ -156,117 +183,94 @@ class Room:
             window_lambda=self.pacing.price if self.pacing else 0.0,
             uniform=self.clock.uniform,
             in_flight=self.in_flight,
-            pinned=self._sessions.get(options.session) if options.session else None,
+            pinned=self._sessions.get(_session(tenant, options.session)),
             comparable=kind,
+            reference=reference,
             extra=extra,
         )
 
+    def _resting(self, listed: Sequence[Model]) -> dict[str, list[str]]:
+        """Which models of an operator's list are passed over because they fail."""
+        assert self.breakers is not None
+        found = [model.name for model in listed if self.breakers.is_open(model.name)]
+        return {RESTING: found} if found else {}
+
+    def _reference(
+        self, candidates: tuple[Candidate, ...], models: Sequence[Model], asked: names.Asked, options: Options,
+        at: tuple[Demand, float],
+    ) -> tuple[tuple[Candidate, ...], Candidate | None]:  # fmt: skip
+        """The model that a guarantee names, among the candidates. Raises `NotAllowed`, `ModelNotFound`."""
+        named = options.guarantee.get("model") if asked.many else None
+        if named is None:
+            return candidates, None
+        wanted = {model.name for model in self._named_models(str(named))}
+        found = next((c for c in candidates if c.model.name in wanted), None)
+        if found is not None:
+            return candidates, found
+        able = [model for model in models if model.name in wanted]
+        if not able:
+            raise NotAllowed(
+                "The model of the guarantee may not be used here.", param="routing.guarantee", code="model_not_allowed"
+            )
+        (found,) = self._shortlist.candidates(able[:1], *at, keep_order=True)
+        return (*candidates, found), found
+
     def _learned(
-        self, candidates: Sequence[Candidate], reading: Reading, options: Options
-    ) -> tuple[float | None, dict[str, Any]]:
+        self, candidates: Sequence[Candidate], reading: Reading, options: Options,
+        of: tuple[str, Candidate | None, str | None],
+    ) -> tuple[float | None, dict[str, Any]]:  # fmt: skip
         """What the pair's learner says, if it may speak: its test has passed, or a guarantee is proved."""
-        ranked = hull(candidates)
-        if len(ranked) < 2:
+        tenant, reference, kind = of
+        weak, strong = ends(candidates, reference)
+        if weak is strong:
             return None, {}
         table = self.knowing.plans
         if table is not None and not options.guarantee and options.strategy in (None, "hybrid"):
             return None, {"plans": table.worth(reading.seen), "lam": table.lam, "tested": table.tested}
-        pair = pair_of(ranked[0].model, ranked[-1].model)
+        pair = pair_of(weak.model, strong.model)
+        if options.guarantee:
+            self.learning.prove(pair, tenant)
         learner = self.knowing.learners.get(pair)
         if learner is None:
             return None, {"learned": "no labels yet"}
         extra: dict[str, Any] = {"learned": learner.test.reason()}
         if options.guarantee:
-            found = self.knowing.operating(pair, float(options.guarantee.get("delta", 0.02)))
+            # Open text is in no label that was drawn, so nothing is proved about it.
+            found = self.knowing.operating(pair, tenant, options.guarantee["delta"]) if kind else None
             if found is None:
                 return None, extra
             extra["threshold"] = found.threshold
+            extra["bound"] = found.loss_bound
             return learner.gain(reading.seen), extra
         return (learner.gain(reading.seen) if learner.test.serving else None), extra
-
-    def _refresh(self) -> None:
-        """Load what upkeep has learned, now and then, behind the request that notices."""
-        if self.table is None or self.background is None:
-            return
-        now = self.clock.tick()
-        if self._refreshed is None or now - self._refreshed >= REFRESH_S:
-            self._refreshed = now
-            self.background.spawn(refresh(self.knowing, self.table))
-
-    def _learn(self, pair: str, question: Seen, gain: float) -> None:
-        """One label: into the table for all to learn from, or into this process alone."""
-        if self.table is not None and self.background is not None:
-            self.background.spawn(self.table.write(pair, question, gain))
-        else:
-            self.knowing.learn(pair, question, gain)
-
-    def _with_shadow(self, choice: Choice, ask: Ask) -> Choice:
-        """A set share of requests is also asked of the other tier, so that there are labels to learn from."""
-        share = ask.options.shadow or 0.0
-        if share <= 0 or ask.comparable is None or len(choice.steps) > 1 or self.clock.uniform() >= share:
-            return choice
-        ranked = hull(ask.candidates)
-        ends = [c for c in (ranked[0], ranked[-1]) if c.model != choice.steps[0].models[0]] if len(ranked) > 1 else []
-        if len(ends) != 1:
-            return choice
-        features = {**choice.features, SHADOW: ends[0].model.name}
-        return changed(choice, features=features, worst_usd=total([choice.worst_usd, ends[0].worst_usd]))
 
     async def carry_out(
         self, choice: Choice, request: ChatRequest, caller: Caller, deadline: Deadline, trail: list[Attempt]
     ) -> Live:
         """Ask the choice's models until one has answered. Raises the last `UpstreamError` when none has."""
-        assert self.breakers is not None
+        assert self.breakers is not None and self.budget is not None
         drive = Drive(
             choice,
             request,
-            caller,
+            Calls(caller, trail, self.breakers, self.budget, self.in_flight),
             deadline,
-            trail,
-            self.breakers,
-            self.budget,
             log_length=self.knowing.log_length,
             max_retries=self.max_retries,
             max_wait_s=self.max_wait_s,
-            in_flight=self.in_flight,
         )
-        shadow = choice.features.get(SHADOW)
-        if shadow is None or request.stream:
-            return await drive.run()
-        beside = asyncio.create_task(self._shadowed(str(shadow), drive))
-        try:
-            live, other = await drive.run(), await beside
-        finally:
-            # A request that fails takes its shadow with it, or the call would be charged to nobody.
-            beside.cancel()
-            await asyncio.gather(beside, return_exceptions=True)
-        if live.answer is not None and other is not None:
-            self._label(request, live, self._named_models(str(shadow))[0], other)
-        return live
+        return await drive.run()
 
-    async def _shadowed(self, name: str, drive: Drive) -> Answer | None:
-        """The shadow's answer; its failure is nobody's."""
-        try:
-            return await drive.whole(self._named_models(name)[0], drive.request, drive.deadline, "shadow")
-        except EdgewiseError:
-            return None
+    def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
+        """What is to be asked again of other models, behind the answer, to learn from; None: nothing."""
+        return self.learning.follow_up(plan, choice, live, request_id)
 
-    def _label(self, request: ChatRequest, live: Live, shadow: Model, other: Answer) -> None:
-        kind = evidence.comparable(request)
-        if kind is None or live.answer is None:
-            return
-        agreed = evidence.agreement(live.answer, other, kind).source == "agreement"
-        # Which of the two is the weak one follows from the hull that the choice was made on: cheaper is weak.
-        cheap = _cheaper(live.model, shadow)
-        strong = shadow if cheap is live.model else live.model
-        self._learn(pair_of(cheap, strong), self.knowing.read(question_of(request)).seen, gain_of(agreed))
+    async def compare(
+        self, shadow: Choice, plan: Plan, live: Live, caller: Caller, deadline: Deadline, trail: list[Attempt]
+    ) -> None:
+        """Ask a shadow's models and learn from what they say. Raises nothing that a provider does."""
+        await self.learning.compare(shadow, plan, live, caller, deadline, trail)
 
-    def learn(self, request: ChatRequest, weak: str, strong: str, gain: float) -> None:
-        """One label from outside (feedback, a judge): how much better `strong` was than `weak`, from −1 to 1."""
-        pair = f"{weak}|{strong}"
-        self._learn(pair, self.knowing.read(question_of(request)).seen, max(-1.0, min(1.0, gain)))
-
-    def observe(self, request: ChatRequest, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
+    def observe(self, plan: Plan, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
         """Take in a finished request: token counts and lengths by model, the session's model, what was spent."""
         estimated = int(choice.features.get("prompt_tokens") or 0)
         for attempt in trail:
@@ -276,16 +280,15 @@ class Room:
         spent = sum(float(attempt.cost_usd) for attempt in trail if attempt.cost_usd is not None)
         if self.pacing is not None:
             self.pacing.spend(spent)
-        session = request.routing.get("session")
+        session = _session(plan.tenant, plan.request.routing.get("session"))
         final = next((a for a in reversed(trail) if a.error is None and a.role in ("answer", "hedge")), None)
-        if session and final is not None and answer is not None:
-            self._sessions[str(session)] = final.model.name
-            self._sessions.move_to_end(str(session))
+        if session[1] and final is not None and answer is not None:
+            self._sessions[session] = final.model.name
+            self._sessions.move_to_end(session)
             while len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)
 
 
-def _cheaper(first: Model, second: Model) -> Model:
-    if first.price is None or second.price is None:
-        return first
-    return first if first.price.output <= second.price.output else second
+def _session(tenant: str, named: Any) -> tuple[str, str]:
+    """A session's key: the same name of two tenants is two sessions. No name, no session."""
+    return tenant, str(named or "")[:SESSION_CHARS]
