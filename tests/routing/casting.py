@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest, Chunks, Usage, completion, unfold
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import EdgewiseError
@@ -98,12 +99,16 @@ class Stage:
     clock: FakeClock = field(default_factory=FakeClock)
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: ROWS)
     aliases: Mapping[str, Any] = field(default_factory=dict)
+    table: Any = None
+    background: Background | None = None
     room: Room = field(init=False)
     caller: FakeCaller = field(init=False)
     trail: list[Attempt] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.room = Room(catalog(self.rows), self.clock, aliases=self.aliases)
+        self.room = Room(
+            catalog(self.rows), self.clock, aliases=self.aliases, table=self.table, background=self.background
+        )
         self.caller = FakeCaller(self.clock)
 
     async def choose(self, asked: ChatRequest, **plan: Any) -> Choice:
@@ -115,3 +120,14 @@ class Stage:
         deadline = Deadline.after(self.clock, within_s)
         live = await self.room.carry_out(choice, asked, self.caller, deadline, self.trail)
         return choice, live
+
+    async def follow_up(self, asked: ChatRequest, choice: Choice, live: Live) -> Choice | None:
+        """What happens behind an answer, to its end; what was asked again."""
+        plan = plan_for(asked)
+        shadow = self.room.follow_up(plan, choice, live, "req_1")
+        if self.background is not None:
+            await self.background.drain()
+        if shadow is not None:
+            deadline = Deadline.after(self.clock, 60)
+            await self.room.compare(shadow, plan, live, self.caller, deadline, self.trail)
+        return shadow

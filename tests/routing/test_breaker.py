@@ -180,7 +180,6 @@ async def test_latency_rises_at_once_and_falls_slowly(clock: FakeClock) -> None:
     assert fallen is not None and 100 < fallen < 1000
 
 
-
 async def test_others_are_told_how_long_to_leave_a_model_alone(clock: FakeClock) -> None:
     breakers = Breakers(clock)
     model = Model("p", "m")

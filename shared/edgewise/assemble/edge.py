@@ -129,7 +129,19 @@ def _of_people(house: House) -> list[Route]:
         ),
         *feedback.routes(identify, lambda: house.memory.feedback, clock),
         *cache_admin.routes(lambda: house.cache, _by_request(house), clock),
+        *_of_models(house),
     ]
+
+
+def _of_models(house: House) -> list[Route]:
+    """The operator's changes to the catalogue, where there is a table to keep them in."""
+    table = house.settings.state_table
+    if not table:
+        return []
+    from edgewise.api import models_admin
+    from edgewise.routing.dynamodb import OverrideTable
+
+    return models_admin.routes(OverrideTable(Table(house.aws, table)), _by_request(house))
 
 
 def _by_request(house: House) -> Callable[[Request], Awaitable[Principal]]:

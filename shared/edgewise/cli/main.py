@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "cache": ("edgewise.cli.cache", "warm, purge, export and import the cache"),
     "route": ("edgewise.cli.route", "explain and replay routing decisions"),
     "batch": ("edgewise.cli.batch", "submit and watch batches"),
+    "models": ("edgewise.cli.models", "correct prices and other facts of models"),
     "keys": ("edgewise.cli.keys", "create, list, rotate and revoke keys"),
     "settings": ("edgewise.cli.settings", "every setting, its default and what it is here"),
     "stats": ("edgewise.cli.stats", "what was asked, what it cost, how fast it was"),

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from edgewise.words import Note
 
 NAMESPACE = "Edgewise"
@@ -85,19 +87,20 @@ HIT_METRICS = {
 }
 CACHE_METRICS = {"hit": "CacheHit", "miss": "CacheMiss", "bypass": "CacheBypass"}
 FINISH_METRICS = {"stop": "Completed", "tool_calls": "Completed", "length": "Truncated", "content_filter": "Filtered"}
+BESIDE = frozenset({"shadow", "judge"})
+"""Routes of calls that the gateway makes of its own accord: they cost, but they are nobody's request."""
 STORE_TROUBLE = ("store-error", "store-slow")
 
 
 def metrics_of(note: Note) -> dict[str, float]:
     """The request's metrics by name. Money in millionths of a dollar, times in ms."""
+    if note.route in BESIDE:
+        return _money(note, {})
     found: dict[str, float] = {"Requests": 1, "RequestLatency": note.latency_ms, "Overhead": note.overhead_ms}
     if note.status >= 400:
         _add_errors(found, note)
     else:
         found["Errors"] = 0
-    if note.attempts:
-        found["Attempts"] = len(note.attempts)
-        found["UpstreamLatency"] = sum(attempt.latency_ms for attempt in note.attempts)
     if note.first_ms is not None:
         found["TimeToFirstToken"] = note.first_ms
     if note.usage is not None:
@@ -105,10 +108,7 @@ def metrics_of(note: Note) -> dict[str, float]:
         found["TokensOut"] = note.usage.completion_tokens
         if note.usage.cached_tokens:
             found["TokensCached"] = note.usage.cached_tokens
-    if note.cost_usd is not None:
-        found["CostMicroUSD"] = float(note.cost_usd) * 1e6 if note.cost_usd else 0.0
-    elif note.attempts:
-        found["CostUnknown"] = 1
+    _money(note, found)
     if note.saved_usd is not None:
         found["SavedMicroUSD"] = float(note.saved_usd) * 1e6 if note.saved_usd else 0.0
     if note.confidence is not None:
@@ -118,6 +118,18 @@ def metrics_of(note: Note) -> dict[str, float]:
         found[word] = 1
     for flag in note.flags:
         found["InjectionFlagged" if flag.startswith("injection") else "PIIFound"] = 1
+    return found
+
+
+def _money(note: Note, found: dict[str, float]) -> dict[str, float]:
+    """The calls that were made for it, and their cost: all there is of a call that is beside a request."""
+    if note.attempts:
+        found["Attempts"] = len(note.attempts)
+        found["UpstreamLatency"] = sum(attempt.latency_ms for attempt in note.attempts)
+    if note.cost_usd is not None:
+        found["CostMicroUSD"] = float(note.cost_usd) * 1e6 if note.cost_usd else 0.0
+    elif note.attempts:
+        found["CostUnknown"] = 1
     return found
 
 
@@ -155,8 +167,6 @@ def _add_errors(found: dict[str, float], note: Note) -> None:
 def _directives(names: tuple[str, ...], by_model: bool) -> Any:
     """What `_aws` says of these metrics, already as JSON: requests of one kind all have the same ones, and writing
     them out anew was a third of a line's cost."""
-    import orjson
-
     declared = [{"Name": name, "Unit": UNITS[name]} for name in names]
     directives = [{"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": declared}]
     if by_model:
@@ -165,19 +175,16 @@ def _directives(names: tuple[str, ...], by_model: bool) -> Any:
     return orjson.Fragment(orjson.dumps(directives))
 
 
-def blob(values: Mapping[str, float], *, service: str, at: float, model: str | None = None) -> dict[str, Any]:
-    """`values` as an EMF object for orjson. at is seconds since the epoch; model adds the second dimension set.
-
-    Raises KeyError for a metric that is not in `UNITS`.
-    """
-    line: dict[str, Any] = {
-        "_aws": {
-            "Timestamp": int(at * 1000),
-            "CloudWatchMetrics": _directives(tuple(values), model is not None),
-        },
-        "service": service,
-        **values,
+def embed(
+    line: dict[str, Any], values: Mapping[str, float], *, service: str, at: float, model: str | None = None
+) -> None:
+    """Put `values` on `line` as CloudWatch finds them. at is seconds since the epoch; model adds the second
+    dimension set. The line is for orjson. Raises KeyError for a metric that is not in `UNITS`."""
+    line["_aws"] = {
+        "Timestamp": int(at * 1000),
+        "CloudWatchMetrics": _directives(tuple(values), model is not None),
     }
+    line["service"] = service
     if model is not None:
         line["model"] = model
-    return line
+    line.update(values)

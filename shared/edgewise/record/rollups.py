@@ -87,8 +87,9 @@ class Sums:
             self.add("cost", int(note.cost_usd * PICO))
         if note.saved_usd:
             self.add("saved", int(note.saved_usd * PICO))
-        place = bucket(note.latency_ms)
-        self.latency[place] = self.latency.get(place, 0) + 1
+        if "Requests" in values:
+            place = bucket(note.latency_ms)
+            self.latency[place] = self.latency.get(place, 0) + 1
         if note.first_ms is not None:
             place = bucket(note.first_ms)
             self.first[place] = self.first.get(place, 0) + 1

@@ -117,6 +117,8 @@ class Ask:
     """The model that this session last spoke to."""
     comparable: str | None = None
     """How two answers to this request could be compared ('tools', 'json', 'number', 'label'); None: they can't."""
+    reference: Candidate | None = None
+    """The model that a guarantee names: no worse than that one."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -4,6 +4,9 @@ Instead of a threshold that looked good, the operating point is chosen by testin
 (everything goes to the strong model: no loss) downwards; each is tested for "the loss exceeds δ" on labelled shadow
 traffic with a one-sided bound, and the walk stops at the first that can't be rejected. Testing in a fixed order keeps
 the error at α without a correction for the number of thresholds (Learn then Test, Angelopoulos et al. 2021).
+
+The labels must be drawn at random from the traffic that the promise is made for. When that traffic changes, what was
+proved before says nothing: labels from before the change are dropped, and the promise is open until it is proved anew.
 """
 
 from __future__ import annotations
@@ -15,6 +18,12 @@ from statistics import NormalDist
 
 STEPS = 20
 LEAST_LABELS = 60
+RECENT = 80
+CHANGED = 3.0
+"""Standard errors by which the newest labels must lose more than those before them to count as a change."""
+
+Proof = list[tuple[float, float]]
+"""(score, gain) of labelled questions, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +68,18 @@ def upper_bound(lost: Sequence[float], count: int, alpha: float) -> float:
     mean = sum(lost) / count
     square = (sum(value * value for value in lost) + 1.0) / count
     return mean + NormalDist().inv_cdf(1 - alpha) * math.sqrt(max(square - mean * mean, 1e-12) / count)
+
+
+def since_the_change(proof: Proof) -> Proof:
+    """`proof` from the last change of the traffic on: the newest labels only, where they lose more than those before.
+
+    Only a change for the worse counts, as one for the better breaks no promise.
+    """
+    if len(proof) < 2 * RECENT:
+        return proof
+    before, after = [gain for _, gain in proof[:-RECENT]], [gain for _, gain in proof[-RECENT:]]
+    mean = sum(before) / len(before)
+    # As in `upper_bound`: never surer than one more lost label would leave it.
+    spread = (sum(gain * gain for gain in before) + 1.0) / len(before) - mean * mean
+    error = math.sqrt(max(spread, 1e-9) * (1 / RECENT + 1 / len(before)))
+    return proof[-RECENT:] if sum(after) / RECENT - mean > CHANGED * error else proof

@@ -18,6 +18,8 @@ Preference = Literal["cheap", "balanced", "best"]
 COST_WEIGHTS: dict[str, float] = {"cheap": 60.0, "balanced": 12.0, "best": 0.5}
 """λ of the plan scorer by preference: quality points (0 to 1) that one US dollar a request is worth."""
 
+USUAL_DELTA = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -51,7 +53,8 @@ class Options:
     judge: str | None = None
     """A model that judges a cheap answer when nothing free can."""
     guarantee: Mapping[str, Any] = field(default_factory=dict)
-    """{"model": name, "delta": points}: no worse than that model by more than delta."""
+    """{"model": name, "delta": quality points, 0 to 1}: no worse than that model (the best of the candidates, when
+    none is named) by more than delta on average."""
     session: str | None = None
     hedge: bool = False
     shadow: float | None = None
@@ -116,8 +119,19 @@ def _value(name: str, value: Any) -> Any:
     if name in ("weights", "guarantee"):
         if not isinstance(value, Mapping):
             raise TypeError(name)
-        return {str(k): float(v) for k, v in value.items()} if name == "weights" else dict(value)
+        return {str(k): float(v) for k, v in value.items()} if name == "weights" else _guarantee(value)
     return str(value)
+
+
+def _guarantee(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A promise that is not understood whole is refused. An empty one is none."""
+    if not value:
+        return {}
+    delta = float(value.get("delta", USUAL_DELTA))
+    if value.keys() - {"model", "delta"} or not 0 < delta < 1:
+        _refuse(value)
+    named = value.get("model")
+    return {"delta": delta} if named is None else {"model": str(named), "delta": delta}
 
 
 def _refuse(value: Any) -> Any:

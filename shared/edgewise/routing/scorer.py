@@ -83,6 +83,14 @@ def _turns_down(first: Candidate, middle: Candidate, last: Candidate) -> bool:
     return rise <= chord
 
 
+def ends(candidates: Sequence[Candidate], reference: Candidate | None = None) -> tuple[Candidate, Candidate]:
+    """The weak and the strong model that learning is about: the hull's ends, or what is cheapest under a reference."""
+    ranked = hull(candidates) or list(candidates)
+    if reference is None:
+        return ranked[0], ranked[-1]
+    return next((c for c in ranked if c.cost < reference.cost), reference), reference
+
+
 def pays(accept: float, first_cost: float, strong_cost: float) -> bool:
     """Whether a cascade costs less than going straight to the strong model."""
     return (
@@ -112,16 +120,16 @@ def _cascades(ask: Ask, cheaper: Sequence[Candidate], strong: Candidate, lam: fl
             found.append(_cascade((cheap,), strong, accept, quality, lam, mu))
         if ask.comparable is None or not ask.options.agree:
             continue
-        partner = _partner(ask, cheap, strong)
-        if partner is not None:
-            accept = PAIR_ACCEPT * (cheap.quality + partner.quality) / 2
-            if pays(accept, cheap.cost + partner.cost, strong.cost):
+        second = partner(ask, cheap, strong)
+        if second is not None:
+            accept = PAIR_ACCEPT * (cheap.quality + second.quality) / 2
+            if pays(accept, cheap.cost + second.cost, strong.cost):
                 quality = accept * PAIR_QUALITY + (1 - accept) * strong.quality * HARDER
-                found.append(_cascade((cheap, partner), strong, accept, quality, lam, mu))
+                found.append(_cascade((cheap, second), strong, accept, quality, lam, mu))
     return found
 
 
-def _partner(ask: Ask, cheap: Candidate, strong: Candidate) -> Candidate | None:
+def partner(ask: Ask, cheap: Candidate, strong: Candidate) -> Candidate | None:
     """The cheapest second opinion that is independent (another family) and not much worse."""
     able = [
         c

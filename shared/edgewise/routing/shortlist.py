@@ -33,6 +33,10 @@ class Shortlist:
     breakers: Breakers
     _rates: dict[str, tuple[float, float]] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """Prices may have changed."""
+        self._rates.clear()
+
     def candidates(
         self, models: Sequence[Model], demand: Demand, difficulty: float, *, keep_order: bool
     ) -> tuple[Candidate, ...]:

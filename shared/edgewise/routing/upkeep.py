@@ -1,46 +1,102 @@
-"""The routing room's regular work: labels from all environments are folded into the learners that all of them load.
+"""The routing room's regular work: labels from all environments become the states that all of them load.
 
 An environment of Lambda is too short-lived to learn anything by itself, so it only writes labels. Folding is safe to
-run twice: a state knows the last label that is in it, and is written over its own version only.
+run twice: a state knows the last label that is in it, and is written over its own version only. What a guarantee is
+proved on is kept apart by tenant, for a promise is made to one tenant's traffic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from edgewise.routing.complexity import weights
-from edgewise.routing.knowing import Knowing
-from edgewise.routing.learn import Learner, Seen, Stored
+from edgewise.routing.guarantee import Proof, since_the_change
+from edgewise.routing.labels import Asked, Label, Panel
+from edgewise.routing.learn import Learner, Stored
+
+PLANS = "#plans"
+"""Among the pairs' versions, the one of the fitted plans."""
+MOST_PROOF = 1000
+"""Labels of one tenant and pair that a guarantee rests on: the newest."""
 
 
 class Labels(Protocol):
-    """Where labels and states are kept (`dynamodb.LearnTable`)."""
+    """Where labels and states are kept (`dynamodb_learn.LearnTable`)."""
 
-    async def write(self, pair: str, question: Seen, gain: float) -> None: ...
-    async def pairs(self) -> list[str]: ...
-    async def labels(self, pair: str, after: str) -> list[tuple[str, Seen, float]]: ...
+    async def write(self, pair: str, label: Label) -> None: ...
+    async def versions(self) -> dict[str, int]: ...
+    async def labels(self, pair: str, after: str) -> list[tuple[str, Label]]: ...
     async def load(self, pair: str) -> Stored | None: ...
     async def save(self, pair: str, found: Stored) -> bool: ...
+    async def proof(self, pair: str, tenant: str) -> Proof: ...
+    async def save_proof(self, pair: str, tenant: str, pairs: Proof) -> None: ...
+    async def write_panel(self, panel: Panel) -> None: ...
+    async def panels(self) -> list[tuple[str, Panel]]: ...
+    async def load_plans(self) -> tuple[Stored, dict[str, tuple[int, int]]] | None: ...
+    async def save_plans(self, found: Stored, counts: Mapping[str, tuple[int, int]]) -> bool: ...
+    async def remember(self, request_id: str, asked: Asked) -> None: ...
+    async def recall(self, tenant: str, request_id: str) -> Asked | None: ...
 
 
 async def fold(table: Labels) -> Mapping[str, Any]:
-    """Fold new labels of every pair into its stored learner; how many, and which pairs may serve."""
+    """Fold new labels of every pair into its learner, and panels into plans; how many, and what may serve."""
     folded, serving = 0, []
-    for pair in await table.pairs():
-        stored = await table.load(pair)
-        learner = learner_of(stored)
-        labels = await table.labels(pair, stored.upto if stored else "")
-        for _, question, gain in labels:
-            learner.see(question)
-            learner.learn(question, gain)
-        if labels:
-            version = (stored.version if stored else 0) + 1
-            if await table.save(pair, Stored(learner.dump(), version, labels[-1][0])):
-                folded += len(labels)
+    for pair in await table.versions():
+        if pair == PLANS:
+            continue
+        learner, count = await _fold_pair(table, pair)
+        folded += count
         if learner.test.serving:
             serving.append(pair)
-    return {"labels": folded, "serving": serving}
+    return {"labels": folded, "serving": serving, "plans": await fold_panels(table)}
+
+
+async def _fold_pair(table: Labels, pair: str) -> tuple[Learner, int]:
+    stored = await table.load(pair)
+    learner = learner_of(stored)
+    labels = await table.labels(pair, stored.upto if stored else "")
+    if not labels:
+        return learner, 0
+    proofs: dict[str, Proof] = {}
+    for _, label in labels:
+        if label.drawn:
+            # Predicted before it is learned from, so that what a guarantee rests on was never fitted to.
+            proofs.setdefault(label.tenant, []).append((learner.gain(label.question), label.gain))
+        learner.see(label.question)
+        learner.learn(label.question, label.gain)
+    saved = await table.save(pair, Stored(learner.dump(), (stored.version if stored else 0) + 1, labels[-1][0]))
+    if not saved:
+        return learner, 0
+    for tenant, fresh in proofs.items():
+        held = await table.proof(pair, tenant)
+        await table.save_proof(pair, tenant, since_the_change([*held, *fresh])[-MOST_PROOF:])
+    return learner, len(labels)
+
+
+async def fold_panels(table: Labels) -> str:
+    """Fit plans to the newest panels, when there are new ones; what came of it."""
+    panels = await table.panels()
+    held = await table.load_plans()
+    if not panels or (held is not None and held[0].upto == panels[-1][0]):
+        return "nothing new"
+    found = [panel for _, panel in panels]
+    state, told = _fitted(found)
+    from edgewise.routing.panels import counts_of
+
+    stored = Stored(state, (held[0].version if held else 0) + 1, panels[-1][0])
+    saved = await table.save_plans(stored, counts_of(found).seen)
+    return told if saved else "another writer was first"
+
+
+def _fitted(panels: Sequence[Panel]) -> tuple[bytes, str]:
+    from edgewise.routing.panels import table_of
+
+    try:
+        plans = table_of(panels)
+    except ImportError:
+        return b"", "numpy is not installed here"
+    return (plans.dump(), plans.tested) if plans is not None else (b"", f"no plan holds on {len(panels)} questions")
 
 
 def learner_of(stored: Stored | None) -> Learner:
@@ -51,11 +107,3 @@ def learner_of(stored: Stored | None) -> Learner:
         return Learner.load(stored.state, weights())
     except ValueError:
         return Learner(weights())
-
-
-async def refresh(knowing: Knowing, table: Labels) -> None:
-    """Load every stored learner into this process; its own labels are in them after the next fold."""
-    for pair in await table.pairs():
-        stored = await table.load(pair)
-        if stored is not None:
-            knowing.learners[pair] = learner_of(stored)

@@ -1,0 +1,22 @@
+"""What routing learns from feedback: an opinion on a request that was remembered becomes a label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgewise.record.feedback import Opinion
+from edgewise.routing.learning import Learning
+
+BESIDE_THE_POINT = frozenset({"slow", "stale", "wrong_hit"})
+"""Reasons that say nothing of the model that answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A hook of feedback."""
+
+    learning: Learning
+
+    async def __call__(self, opinion: Opinion) -> None:
+        if opinion.reason not in BESIDE_THE_POINT:
+            await self.learning.told(opinion.tenant, opinion.request_id, opinion.score)
