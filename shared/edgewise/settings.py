@@ -191,6 +191,8 @@ class Settings(BaseModel):
     """Have large batches of keys without terms worked by the provider's own batch service, at its batch price."""
     jobs_concurrency: int = 50
     """Lines of batches that one worker runs at once."""
+    jobs_workers: int = Field(default=4, ge=1)
+    """Workers that there may be at once; one batch keeps at most three of four busy, and a small one finds one free."""
 
     aliases: dict[str, Any] = {}
     """The operator's model names: name to a model, a list of models, or `{"models": [...], ...routing options}`."""

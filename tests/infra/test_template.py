@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from edgewise.local.serve import declared
+from edgewise.jobs.room import Options
+from edgewise.local.serve import declared, job_source
 from edgewise.local.template import load
 from edgewise.settings import Settings
 from tests.functions.conftest import function  # noqa: F401  (a fixture)
@@ -252,6 +253,14 @@ def test_each_layer_is_made_of_its_own_requirements(
     assert install[-2:] == ["-r", str(ROOT / "shared" / wanted)] and ("--no-deps" in install) is meaning
     assert "unchecked-hash" in compiled
     assert (tmp_path / "python" / "edgewise").exists() is not meaning
+
+
+def test_a_batch_knows_how_many_workers_there_are(source: dict[str, Any], resources: Resources) -> None:
+    """It keeps three of four busy; what holds where nothing is said is what the template says."""
+    variables = resources["WorkerFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["EDGEWISE_JOBS_WORKERS"] == {"Ref": "JobsConcurrency"}
+    assert job_source()[1] == Settings().jobs_workers == source["Parameters"]["JobsConcurrency"]["Default"]
+    assert Options().window_chunks == Settings().jobs_workers * 3 // 4
 
 
 def test_the_layer_says_what_is_missing_when_there_is_no_interpreter_of_its_version(

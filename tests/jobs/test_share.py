@@ -31,6 +31,23 @@ async def test_tenants_take_turns_however_long_their_queues(clock: FakeClock) ->
     await asyncio.gather(*lines)
 
 
+async def test_a_newcomer_does_not_wait_for_a_line_of_who_has_all_the_slots(clock: FakeClock) -> None:
+    share = Share(clock, 10)
+    log: list[str] = []
+    lines = [asyncio.ensure_future(_line(share, "large", log, clock)) for _ in range(30)]
+    await clock.advance(0.5)
+    lines += [asyncio.ensure_future(_line(share, "small", log, clock)) for _ in range(5)]
+    await clock.advance(0.1)
+    assert (log.count("large"), log.count("small"), share.running) == (10, 2, 12)
+    share.throttled(1)
+    lines.append(asyncio.ensure_future(_line(share, "third", log, clock)))
+    await clock.advance(0.1)
+    assert "third" not in log, "not when a provider is too busy"
+    await clock.advance(30)
+    assert share.running == 0 and len(log) == 36
+    await asyncio.gather(*lines)
+
+
 async def test_a_throttled_provider_halves_the_share_and_holds_it(clock: FakeClock) -> None:
     share = Share(clock, 8)
     log: list[str] = []

@@ -31,7 +31,7 @@ from edgewise.jobs.index.dynamodb import DynamoFiles
 from edgewise.jobs.openai_batch import OpenAiBatches
 from edgewise.jobs.ports import Meter
 from edgewise.jobs.remote import Remote
-from edgewise.jobs.room import Room
+from edgewise.jobs.room import Options, Room
 from edgewise.jobs.s3 import S3Blobs
 from edgewise.jobs.share import Share
 from edgewise.jobs.sqs import SqsQueue
@@ -73,7 +73,8 @@ def _desk(house: House) -> Desk:
     index = DynamoFiles(table, clock)
     files = Files(index, blobs, clock)
     queue = SqsQueue(patient, settings.jobs_queue_url, settings.dead_letter_queue_url)
-    room = Room(files, DynamoBatches(table, blobs, clock), blobs, queue, clock, meter=Signals(house))
+    options = Options(window_chunks=max(1, settings.jobs_workers * 3 // 4))
+    room = Room(files, DynamoBatches(table, blobs, clock), blobs, queue, clock, Signals(house), options)
     shelf = DynamoShelf(table, blobs, clock)
     return Desk(room, Uploads(files, index), shelf, _webhooks(house, room.meter))
 

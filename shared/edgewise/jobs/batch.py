@@ -122,6 +122,11 @@ class Batch:
         return self.status in ENDED
 
     @property
+    def small(self) -> bool:
+        """One chunk is all of it."""
+        return self.chunks == 1
+
+    @property
     def chunks_done(self) -> int:
         return len(self.parts)
 

@@ -15,9 +15,10 @@ from edgewise.jobs.store import Batches
 class Options:
     """Sizes and times; seconds where not said otherwise."""
 
-    chunk_lines: int = 25
-    window_chunks: int = 8
-    """Chunks of one batch that are on the queue at a time: a large batch never fills it."""
+    chunk_lines: int = 100
+    window_chunks: int = 3
+    """Chunks of one batch that are on the queue at a time. Fewer than there are workers, so that a large batch leaves
+    one free for whoever comes next."""
     lease_s: float = 30.0
     """How long a dead worker's chunk waits. A living one renews every third of it."""
     line_timeout_s: float = 600.0

@@ -1,7 +1,8 @@
 """A batch's beginning: taken in, its file checked from end to end, planned, and the first chunks sent.
 
 Nothing is run before the whole file has been found good. Every chunk that ends sends the one `window_chunks` after
-it, so the queue holds little of a large batch at any moment, and a cancelled one leaves almost nothing behind.
+it, so the queue holds little of a large batch at any moment, and a cancelled one leaves almost nothing behind. A
+batch of one chunk is worked by whoever has checked it: a small batch waits in the queue once, not three times.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def _metadata(found: Any) -> dict[str, str] | None:
     return found
 
 
-async def take_direct(room: Room, direct: Direct, away: Away | None = None) -> None:
-    """Make a batch of requests that came by the queue. The same message twice makes one."""
+async def take_direct(room: Room, direct: Direct, away: Away | None = None) -> bool:
+    """Make a batch of requests that came by the queue, and check it. The same message twice makes one."""
     if await room.batches.get(direct.batch_id) is None:
         wanted = Wanted(f"{direct.batch_id}.jsonl", "batch")
         file = room.files.draft(direct.tenant, wanted, id=f"file-{direct.batch_id.removeprefix('batch_')}")
@@ -80,23 +81,27 @@ async def take_direct(room: Room, direct: Direct, away: Away | None = None) -> N
         await room.files.index.put_file(replace(file, size=size))
         batch = draft_batch(room, direct.batch_id, direct.tenant, direct.key_id, direct.endpoint, file)
         await room.batches.create(replace(batch, metadata=direct.metadata))
-    await validate(room, direct.batch_id, away)
+    return await validate(room, direct.batch_id, away)
 
 
 async def _once(piece: bytes) -> AsyncIterator[bytes]:
     yield piece
 
 
-async def validate(room: Room, batch_id: str, away: Away | None = None) -> None:
-    """Check the file and send the first chunks; done again, it finds the same and sends the same."""
+async def validate(room: Room, batch_id: str, away: Away | None = None) -> bool:
+    """Check the file and send the first chunks; done again, it finds the same and sends the same. True: there is one
+    chunk, and it was not sent, for the caller is to work it."""
     batch = await room.batches.get(batch_id)
-    if batch is None:
-        return
-    if batch.status == "validating":
+    if batch is not None and batch.status == "validating":
         batch = await _checked(room, batch)
-    if batch is not None and batch.status == "in_progress" and not (away is not None and await away(batch)):
+    if batch is None or batch.status != "in_progress":
+        return batch is not None and batch.small
+    if away is not None and await away(batch):
+        return False
+    if not batch.small:
         for number in range(min(room.options.window_chunks, batch.chunks)):
             await room.send("chunk", batch.id, batch.tenant, chunk=number)
+    return batch.small
 
 
 async def _checked(room: Room, batch: Batch) -> Batch | None:

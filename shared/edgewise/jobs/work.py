@@ -74,29 +74,30 @@ class ChunkWork:
         self._share = share
         self._pressure = pressure
 
-    async def work(self, batch_id: str, number: int, delivery: Delivery) -> None:
-        """Work a chunk to its end. Raises Again when it must be delivered once more."""
+    async def work(self, batch_id: str, number: int, delivery: Delivery) -> bool:
+        """Work a chunk to its end. True: it was all of its batch, which the caller is to finish. Raises Again when it
+        must be delivered once more."""
         room = self.room
         batch = await room.batches.get(batch_id)
         if batch is None or batch.status != "in_progress":
-            return
+            return batch is not None and batch.small
         if batch.expires_at <= room.clock.now():
             await room.send("finish", batch.id, batch.tenant)
-            return
+            return False
         owner = room.clock.token("worker_")
         match await room.batches.claim(batch_id, number, owner, room.options.lease_s):
             case Held(until):
                 raise Again(until - room.clock.now() + 1)
             case Done(tally):
-                await self._counted(batch, number, tally)
+                return await self._counted(batch, number, tally)
             case Claimed() as claimed:
                 if claimed.claims > 1 and delivery.receives == room.options.copies_after:
                     # Its message has seen deaths enough for SQS to take it for dead at the next one.
                     delay_s = round(room.options.lease_s)
                     await room.send("chunk", batch.id, batch.tenant, chunk=number, delay_s=delay_s)
-                await self._claimed(batch, number, owner, claimed, delivery)
+                return await self._claimed(batch, number, owner, claimed, delivery)
 
-    async def _claimed(self, batch: Batch, number: int, owner: str, claimed: Claimed, delivery: Delivery) -> None:
+    async def _claimed(self, batch: Batch, number: int, owner: str, claimed: Claimed, delivery: Delivery) -> bool:
         room = self.room
         draft = await room.draft(batch.id)
         chunk = draft.chunks[number]
@@ -107,7 +108,7 @@ class ChunkWork:
             # Its owner deleted the file under it: there is nothing to run, and what is done is handed out.
             if await room.batches.move(batch.id, "cancelling"):
                 await room.send("finish", batch.id, batch.tenant)
-            return
+            return False
         nothing = claimed.fresh and batch.remote is None
         worked = Worked() if nothing else await room.batches.worked(batch.id, number, calls=True)
         state = _State(batch, chunk, claimed, worked, delivery.left)
@@ -124,8 +125,8 @@ class ChunkWork:
         if state.late:
             await room.batches.release(batch.id, number, owner)
             await room.send("chunk", batch.id, batch.tenant, chunk=number)
-            return
-        await self._done(state, draft)
+            return False
+        return await self._done(state, draft)
 
     async def _under_lease(self, state: _State, owner: str, todo: list[Request], delivery: Delivery) -> None:
         lines = asyncio.ensure_future(self._lines(state, todo))
@@ -289,20 +290,22 @@ class ChunkWork:
             result = kept[0] if kept else result
         state.tally += result.tally(chunk.weights.get(result.line, 1))
 
-    async def _done(self, state: _State, draft: Draft) -> None:
+    async def _done(self, state: _State, draft: Draft) -> bool:
         room, batch, number = self.room, state.batch, state.chunk.number
         if (following := number + room.options.window_chunks) < len(draft.chunks):
             await room.send("chunk", batch.id, batch.tenant, chunk=following)
         await room.batches.finish_chunk(batch.id, number, state.tally)
         room.meter.add("lines_done", state.tally.completed)
         room.meter.add("lines_failed", state.tally.failed)
-        await self._counted(batch, number, state.tally)
+        return await self._counted(batch, number, state.tally)
 
-    async def _counted(self, batch: Batch, number: int, tally: Tally) -> None:
-        """Tell the batch of its chunk, and end it with the last one."""
+    async def _counted(self, batch: Batch, number: int, tally: Tally) -> bool:
+        """Tell the batch of its chunk, and have it ended with the last one."""
         fresh = await self.room.batches.count(batch.id, number, tally)
-        if fresh is not None and fresh.status == "in_progress" and fresh.chunks_done >= fresh.chunks:
+        whole = fresh is not None and fresh.status == "in_progress" and fresh.chunks_done >= fresh.chunks
+        if whole and not batch.small:
             await self.room.send("finish", batch.id, batch.tenant)
+        return whole and batch.small
 
 
 async def _all(works: Any) -> None:

@@ -71,11 +71,13 @@ class Worker:
     async def _do(self, work: Work | Direct, delivery: Delivery) -> None:
         match work:
             case Direct():
-                await take_direct(self._room, work, self._away)
+                if await take_direct(self._room, work, self._away):
+                    await self._chunk(work.batch_id, 0, delivery)
             case Work(kind="validate"):
-                await validate(self._room, work.id, self._away)
+                if await validate(self._room, work.id, self._away):
+                    await self._chunk(work.id, 0, delivery)
             case Work(kind="chunk"):
-                await self._chunks.work(work.id, work.chunk, delivery)
+                await self._chunk(work.id, work.chunk, delivery)
             case Work(kind="finish"):
                 if self._remote is not None:
                     await self._remote.stopped(work.id)
@@ -84,6 +86,10 @@ class Worker:
                 await self._others[kind](work.id, delivery)
             case Work(kind=kind):
                 raise Unreadable(f"Nothing here does work of the kind {kind!r}.")
+
+    async def _chunk(self, batch_id: str, number: int, delivery: Delivery) -> None:
+        if await self._chunks.work(batch_id, number, delivery):
+            await finish(self._room, batch_id, self._ended)
 
     async def _later(self, body: str, delay_s: float, delivery: Delivery, group: str) -> bool:
         wait_s = max(1, min(900, round(delay_s)))

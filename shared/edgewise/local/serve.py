@@ -94,13 +94,14 @@ async def lambdas(
         if queue:
             aws = Aws(local_options(environ["EDGEWISE_LOCAL_AWS_URL"]))
             stack.callback(aws.close)
+            batch_size, workers = job_source()
             worker = await stack.enter_async_context(
-                pooled(declared("WorkerFunction", environ, concurrency=2), clock, log=log)
+                pooled(declared("WorkerFunction", environ, concurrency=workers), clock, log=log)
             )
             upkeep = await stack.enter_async_context(
                 pooled(declared("UpkeepFunction", environ, concurrency=1), clock, log=log)
             )
-            source = QueueSource(aws, queue, worker, clock, batch_size=_batch_size())
+            source = QueueSource(aws, queue, worker, clock, batch_size=batch_size)
             tasks = [asyncio.create_task(source.run()), asyncio.create_task(_regularly(upkeep, clock, log))]
         runner, bound = await listen(Front(pool, clock), port, host)
         try:
@@ -112,9 +113,12 @@ async def lambdas(
             await runner.cleanup()
 
 
-def _batch_size() -> int:
-    worker = load(CHECKOUT / "template.yaml")["Resources"]["WorkerFunction"]
-    return int(worker["Properties"]["Events"]["Jobs"]["Properties"]["BatchSize"])
+def job_source() -> tuple[int, int]:
+    """Messages that a worker is given at once, and workers at most, as the template has them by default."""
+    template = load(CHECKOUT / "template.yaml")
+    source = template["Resources"]["WorkerFunction"]["Properties"]["Events"]["Jobs"]["Properties"]
+    most = template["Parameters"][source["ScalingConfig"]["MaximumConcurrency"]["Ref"]]
+    return int(source["BatchSize"]), int(most["Default"])
 
 
 async def _regularly(upkeep: Pool, clock: Clock, log: Callable[[str], None]) -> None:
