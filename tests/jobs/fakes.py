@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import orjson
 
 from edgewise.clock import Clock
 from edgewise.errors import NotFound
+from edgewise.jobs.answers.log import Event, number_of
 from edgewise.jobs.batch import Batch, Result, Status, Tally, sources
 from edgewise.jobs.files import File
 from edgewise.jobs.paid import PaidCall
@@ -316,3 +317,21 @@ class MemoryBatches:
     async def held_chunks(self, id: str) -> int:
         now = self._clock.now()
         return sum(c.done is None and c.lease_until > now for (b, _), c in self.chunks.items() if b == id)
+
+
+class MemoryStretches:
+    """One answer's events."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.writes = 0
+
+    async def tell(self, id: str, events: Sequence[Event], expires_at: int) -> bool:
+        if number_of(events[0]) != len(self.events):
+            return False
+        self.writes += 1
+        self.events += events
+        return True
+
+    async def told(self, id: str, after: int = -1) -> list[Event]:
+        return self.events[after + 1 :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -55,14 +55,23 @@ async def _allowed(url: str) -> None:
 
 
 class GatedCaller(fakes.FakeCaller):
-    """Answers 'slow' questions when the gate is open."""
+    """Begins to answer 'slow' questions, and goes on when the gate is open."""
 
     gate: asyncio.Event
 
-    async def complete(self, model: Any, request: ChatRequest, deadline: Deadline, trail: Any) -> Any:
-        if "slow" in str(request.messages[-1]["content"]):
+    async def stream(self, model: Any, request: ChatRequest, deadline: Deadline, trail: Any) -> Any:
+        chunks = await super().stream(model, request, deadline, trail)
+        return self._gated(chunks) if "slow" in str(request.messages[-1]["content"]) else chunks
+
+    async def _gated(self, chunks: Any) -> AsyncGenerator[Any, None]:
+        try:
+            for _ in range(3):
+                yield await anext(chunks)
             await self.gate.wait()
-        return await super().complete(model, request, deadline, trail)
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
 
 
 @pytest.fixture
@@ -129,32 +138,53 @@ async def test_a_background_response_is_queued_and_polled(behind: Behind) -> Non
     assert told == ["hello there", "hello there", "again"]
 
 
-async def test_a_stream_of_it_can_be_left_and_come_back_to(behind: Behind) -> None:
+def said(events: list[Any]) -> str:
+    return "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+
+async def test_its_stream_is_live_and_can_be_left_and_come_back_to(behind: Behind) -> None:
+    """Text comes while the model still speaks, and each event keeps its number whoever asks and when."""
     stream: Any = await behind.client.responses.create(model="m", input="slow but sure", background=True, stream=True)
-    first = await anext(stream)
-    assert (first.type, first.sequence_number) == ("response.created", 0)
+    first: list[Any] = []
+    async for event in stream:
+        first.append(event)
+        if said(first):
+            break
     await stream.close()
-    id = first.response.id  # noqa: A001
-    again: Any = await behind.client.responses.retrieve(id, stream=True, starting_after=0)
+    assert [event.sequence_number for event in first] == list(range(len(first)))
+    assert [event.type for event in first[:2]] == ["response.created", "response.in_progress"]
+    assert "slow but sure".startswith(said(first)) and not behind.gate.is_set()
+    id, last = first[0].response.id, first[-1].sequence_number  # noqa: A001
+    assert (await behind.client.responses.retrieve(id)).status == "in_progress"
+    again: Any = await behind.client.responses.retrieve(id, stream=True, starting_after=last)
     behind.gate.set()
-    events = [event async for event in again]
-    assert [event.sequence_number for event in events] == list(range(1, len(events) + 1))
-    assert events[-1].type == "response.completed"
-    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
-    assert text == "slow but sure" == events[-1].response.output_text
-    tail = [e async for e in await behind.client.responses.retrieve(id, stream=True, starting_after=len(events) - 1)]
-    assert [event.type for event in tail] == ["response.completed"]
+    events = first + [event async for event in again]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert said(events) == "slow but sure" == events[-1].response.output_text
+    whole = await behind.client.responses.retrieve(id)
+    assert (events[-1].type, events[-1].response) == ("response.completed", whole)
+    for after in (-1, 0, 3, len(events) - 2, len(events) + 9):
+        replayed = [e async for e in await behind.client.responses.retrieve(id, stream=True, starting_after=after)]
+        assert replayed == events[after + 1 :]
 
 
 async def test_cancelling_is_idempotent_and_gives_up_the_call(behind: Behind) -> None:
     made = await behind.client.responses.create(model="m", input="slow", background=True)
     while (await behind.client.responses.retrieve(made.id)).status != "in_progress":  # noqa: ASYNC110
         await asyncio.sleep(0.05)
+    watching: Any = await behind.client.responses.retrieve(made.id, stream=True)
+    await anext(watching)
+    while not behind.caller.open_streams:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
     assert (await behind.client.responses.cancel(made.id)).status == "cancelled"
     assert (await behind.client.responses.cancel(made.id)).status == "cancelled"
-    behind.gate.set()
-    await asyncio.sleep(0.2)
+    while behind.caller.open_streams:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert not behind.gate.is_set(), "the call was given up, not waited for"
     assert (await behind.client.responses.retrieve(made.id)).status == "cancelled"
+    told = [event async for event in watching]
+    assert (told[-1].type, told[-1].response.status) == ("response.incomplete", "cancelled")
+    assert told == [e async for e in await behind.client.responses.retrieve(made.id, stream=True, starting_after=0)]
     await behind.client.responses.delete(made.id)
     with pytest.raises(openai.NotFoundError):
         await behind.client.responses.retrieve(made.id)
@@ -190,6 +220,8 @@ async def test_chat_in_the_background_by_a_header(behind: Behind) -> None:
         await asyncio.sleep(0.05)
         done = await behind.client.chat.completions.retrieve(made.id)
     assert (done.id, done.choices[0].message.content) == (made.id, "later please")
+    with pytest.raises(openai.BadRequestError, match="Only a background response"):
+        await behind.client.get(f"/chat/completions/{made.id}?stream=true", cast_to=object)
 
 
 async def test_the_end_is_told_to_a_signed_allowed_url(behind: Behind) -> None:
@@ -233,11 +265,11 @@ class TestWork:
         assert await shelf.claim("resp_1", "a", 30) == Claimed(1, True, {})
         assert isinstance(await shelf.claim("resp_1", "b", 30), Held)
         assert await shelf.renew("resp_1", "a", 30) and not await shelf.renew("resp_1", "b", 30)
-        assert await shelf.end("resp_1", Made("completed", {"x": 1}, events=({"n": 1},)))
+        assert await shelf.end("resp_1", Made("completed", {"x": 1}))
         assert not await shelf.end("resp_1", Made("cancelled", {}))
         assert isinstance(await shelf.claim("resp_1", "b", 30), Done)
         found = await shelf.get("resp_1")
-        assert found is not None and (found.state, found.wire, found.events) == ("completed", {"x": 1}, ({"n": 1},))
+        assert found is not None and (found.state, found.wire) == ("completed", {"x": 1})
         clock.time += 100_000_000
         assert await shelf.get("resp_1") is None
 

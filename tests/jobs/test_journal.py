@@ -10,14 +10,17 @@ from typing import Any
 from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.api.making import Making
-from edgewise.chat import Answer, CacheAsk, ChatRequest
+from edgewise.chat import Answer, CacheAsk, ChatRequest, Folding
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import UpstreamUnavailable
 from edgewise.jobs.answers.kept import Kept as AnswerKept
+from edgewise.jobs.answers.log import Log
+from edgewise.jobs.journal import Journal
 from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Ask
-from edgewise.words import Model, Price
+from edgewise.words import Attempt, Model, Price
 from tests import fakes
+from tests.jobs.fakes import MemoryStretches
 from tests.jobs.rig import CHAT, chat_line
 from tests.jobs.stack import impersonate
 
@@ -137,5 +140,28 @@ async def test_a_dry_run_in_the_background_is_refused_not_a_defect(clock: FakeCl
         id="resp_1", tenant="acme", key_id="key_acme", url="/v1/responses", created_at=1, expires_at=2,
         wire=wire, ask={"body": {"model": "m", "input": "hi"}, "chat": chat},
     )  # fmt: skip
-    made = await Making(Lines(lambda: fakes.rooms(clock=clock), impersonate), clock).make(kept, Kept(), 30.0)
+    making = Making(Lines(lambda: fakes.rooms(clock=clock), impersonate), clock)
+    made = await making.make(kept, Kept(), 30.0, Log(MemoryStretches(), kept))
     assert (made.state, made.wire["status"]) == ("failed", "failed")
+
+
+async def test_a_stream_that_was_paid_for_is_not_asked_for_again(clock: FakeClock) -> None:
+    """Kept when its last piece is there; one that broke off is not."""
+    calls, caller, model = Kept(), fakes.FakeCaller(clock), Model("fake", "m")
+    request = ChatRequest({"model": "m", "messages": [{"role": "user", "content": "hello there"}]}, stream=True)
+
+    async def streamed() -> tuple[str, list[Attempt]]:
+        trail: list[Attempt] = []
+        chunks = await Journal(caller, calls).stream(model, request, Deadline.after(clock, 30), trail)
+        folding = Folding()
+        async for chunk in chunks:
+            folding.add(chunk)
+        return folding.answer().text, trail
+
+    broken = await Journal(caller, calls).stream(model, request, Deadline.after(clock, 30), [])
+    await anext(broken)
+    await broken.aclose()  # type: ignore[attr-defined]
+    assert (calls.calls, caller.open_streams) == ({}, 0)
+    (first, paid), (again, free) = await streamed(), await streamed()
+    assert first == again == "hello there" and len(caller.calls) == 2
+    assert [paid[0].cost_usd, free[0].cost_usd] == [Decimal("0.0012"), Decimal(0)]

@@ -2,8 +2,8 @@
 
 A request with `background: true` (for chat: the header `x-edgewise-background: true`) is checked, written down and
 queued before the first byte of its reply, so nothing is lost with the connection. Polling reads what is written down;
-a stream tells the first two events at once and the rest when the answer is there, with the same numbers each time,
-so that a client may come back with `starting_after`. What this module does not know: who makes the answer, and when.
+a stream follows the answer's log (`edgewise.jobs.answers.log`) while a worker writes it, and every event keeps its
+number, so that a client may come back with `starting_after`. It does not know who makes the answer, and when.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from edgewise.chat import ChatRequest
 from edgewise.clock import Clock
 from edgewise.errors import Conflict, InvalidRequest, NotFound
 from edgewise.jobs.answers.kept import KEPT_S, Kept, Made, Shelf
+from edgewise.jobs.answers.log import Event, Log, Taken, ends, number_of, opening, restarts, unread
 from edgewise.jobs.ports import Queue
 from edgewise.words import Plan, Principal
 
+RESPONSES = "/v1/responses"
 POLL_S = 0.5
 LONGEST_STREAM_S = 600.0
 
@@ -72,7 +74,7 @@ class Background:
         wire = {**new_response(body, desk.clock, status="queued"), "background": True}
         given = body["input"]
         items = given if isinstance(given, list) else [{"type": "message", "role": "user", "content": given}]
-        kept = await self._take(request, wire, body, asked, "/v1/responses", items)
+        kept = await self._take(request, wire, body, asked, RESPONSES, items)
         if asked.stream:
             return self._stream(kept, -1)
         return reply(wire)
@@ -123,7 +125,7 @@ class Background:
             stored=body.get("store") is not False,
             webhook=webhook,
             wire=wire,
-            ask={"body": dict(body), "chat": chat_wire(asked)},
+            ask={"body": dict(body), "chat": chat_wire(asked), "stream": asked.stream},
             input=tuple({"id": f"item_{n}", **item} for n, item in enumerate(items)),
         )
         await desk.shelf.put(kept)
@@ -144,7 +146,7 @@ class Background:
         kept = await self._own(request)
         if request.query_params.get("stream", "").lower() != "true":
             return reply(dict(kept.wire) | _state(kept))
-        if not kept.background:
+        if not kept.background or kept.url != RESPONSES:
             raise InvalidRequest("Only a background response can be streamed again.", param="stream")
         after = request.query_params.get("starting_after", "-1")
         if not after.removeprefix("-").isdigit():
@@ -153,7 +155,8 @@ class Background:
 
     async def delete(self, request: Request) -> Response:
         kept = await self._own(request)
-        await self._desk().shelf.end(kept.id, _cancelled(kept))
+        if not kept.ended:
+            await self._stop(kept)
         await self._desk().shelf.delete(kept.id)
         return reply({"id": kept.id, "object": f"{kept.wire['object']}.deleted", "deleted": True})
 
@@ -162,10 +165,19 @@ class Background:
         kept = await self._own(request)
         if not kept.background:
             raise Conflict("Only a background answer can be cancelled.")
-        desk = self._desk()
-        if not kept.ended and await desk.shelf.end(kept.id, _cancelled(kept)):
-            return reply(_cancelled(kept).wire)
-        return reply(dict((await self._find(kept.tenant, kept.id)).wire))
+        return reply(dict(kept.wire) if kept.ended else await self._stop(kept))
+
+    async def _stop(self, kept: Kept) -> dict[str, Any]:
+        """End an answer that is being made; what it ended as, whoever was first."""
+        shelf, wire = self._desk().shelf, dict(kept.wire) | {"status": "cancelled"}
+        if kept.url == RESPONSES:
+            ended = await _closed(Log(shelf, kept), wire)
+            if ended["status"] != "cancelled":
+                # It is whole. Its worker is about to say so on the shelf, with all that belongs to it.
+                return ended
+        if await shelf.end(kept.id, Made("cancelled", wire)):
+            return wire
+        return dict((await self._find(kept.tenant, kept.id)).wire)
 
     async def input_items(self, request: Request) -> Response:
         kept = await self._own(request)
@@ -178,28 +190,39 @@ class Background:
     def _stream(self, kept: Kept, after: int) -> Response:
         return StreamingResponse(self._events(kept, after), media_type=sse.CONTENT_TYPE)
 
-    async def _events(self, kept: Kept, after: int) -> AsyncIterator[bytes]:
-        desk, sent, silent_s, waited_s = self._desk(), after, 0.0, 0.0
-        first = dict(kept.wire) | {"status": "queued"}
-        opening: list[Mapping[str, Any]] = [
-            {"type": "response.created", "sequence_number": 0, "response": first},
-            {"type": "response.in_progress", "sequence_number": 1, "response": first | {"status": "in_progress"}},
-        ]
-        current: Kept | None = kept
-        while current is not None and waited_s < LONGEST_STREAM_S:
-            known = list(current.events) or opening[: 1 if current.state == "queued" else 2]
-            for event in known:
-                if event["sequence_number"] > sent:
-                    sent, silent_s = event["sequence_number"], 0.0
-                    yield b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
-            if current.ended:
+    async def _events(self, kept: Kept, sent: int) -> AsyncIterator[bytes]:
+        """The log beyond event `sent` up to its end, or for as long as a stream may last."""
+        desk = self._desk()
+        begun = spoke_at = desk.clock.tick()
+        read, log = -1, list[Event]()
+        while desk.clock.tick() - begun < LONGEST_STREAM_S:
+            log += await desk.shelf.told(kept.id, read)
+            if log:
+                read = number_of(log[-1])
+            elif read < 0 and kept.ended:
                 return
+            whole = bool(log) and ends(log[-1])
+            # Who reads that it is whole may go on with it at once: it has to be on the shelf by then.
+            held = log[-1:] if whole and not await self._is_settled(kept.id) else []
+            known = log[: len(log) - len(held)] if read >= 0 else opening(kept)[:1]
+            for event in unread(known, sent):
+                sent, spoke_at = number_of(event), desk.clock.tick()
+                yield b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+                if restarts(event):
+                    return
+            if whole and not held:
+                return
+            log = held
             await desk.clock.sleep(POLL_S)
-            silent_s, waited_s = silent_s + POLL_S, waited_s + POLL_S
-            if silent_s >= desk.keepalive_s:
-                silent_s = 0.0
+            if desk.clock.tick() - spoke_at >= desk.keepalive_s:
+                if await desk.shelf.get(kept.id) is None:
+                    return
+                spoke_at = desk.clock.tick()
                 yield b": keepalive\n\n"
-            current = await desk.shelf.get(kept.id)
+
+    async def _is_settled(self, id: str) -> bool:
+        kept = await self._desk().shelf.get(id)
+        return kept is None or kept.ended
 
     async def keep(self, plan: Plan, kept: responses.Kept) -> None:
         """`responses.Store`: keep a response that was made with its client waiting."""
@@ -210,7 +233,7 @@ class Background:
                 id=kept.response["id"],
                 tenant=plan.tenant,
                 key_id=plan.principal.key_id,
-                url="/v1/responses",
+                url=RESPONSES,
                 created_at=now,
                 expires_at=now + KEPT_S,
                 wire=kept.response,
@@ -238,11 +261,14 @@ def _state(kept: Kept) -> dict[str, str]:
     return {} if kept.ended and not kept.background else {"status": kept.state}
 
 
-def _cancelled(kept: Kept) -> Made:
-    wire = dict(kept.wire) | {"status": "cancelled"}
-    event = {"type": "response.incomplete", "sequence_number": 2, "response": wire}
-    opening = [
-        {"type": "response.created", "sequence_number": 0, "response": dict(kept.wire)},
-        {"type": "response.in_progress", "sequence_number": 1, "response": dict(kept.wire)},
-    ]
-    return Made("cancelled", wire, events=(*opening, event))
+async def _closed(log: Log, wire: Mapping[str, Any]) -> dict[str, Any]:
+    """End the log with `wire`, unless it has ended; the response that it ends with."""
+    while True:
+        await log.read()
+        if log.end is not None:
+            return dict(log.end["response"])
+        try:
+            await log.write([{"type": "response.incomplete", "response": wire}])
+        except Taken:
+            continue
+        return dict(wire)

@@ -9,7 +9,7 @@ Pure but for the ids and the time, which the clock gives; shared by everything t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from edgewise.clock import Clock
 from edgewise.errors import ContentRefused, EdgewiseError, RateLimited, UpstreamRateLimited
 
 Event = dict[str, Any]
+Token = Callable[[str], str]
+"""Makes the id of an output item, by its prefix."""
 _ECHOED: dict[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -109,8 +111,11 @@ _REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 class Telling:
     """Chunks in, events out; `response` is the object so far and, after `end` or `failed`, as it stays."""
 
-    def __init__(self, body: Mapping[str, Any], clock: Clock, *, id: str | None = None) -> None:
+    def __init__(
+        self, body: Mapping[str, Any], clock: Clock, *, id: str | None = None, token: Token | None = None
+    ) -> None:
         self._clock = clock
+        self._token = token or clock.token
         self._number = -1
         self._open: _Item | None = None
         self._calls: dict[int, _Item] = {}
@@ -178,7 +183,7 @@ class Telling:
         item = self._open
         if item is None or item.part != part:
             events += self._close()
-            message = {"id": self._clock.token("msg_"), "type": "message", "role": "assistant"}
+            message = {"id": self._token("msg_"), "type": "message", "role": "assistant"}
             item, added = self._item({**message, "status": "in_progress", "content": []})
             item.part = part
             events += [added, self._part_event(item, "added", _content(part, "", []))]
@@ -198,10 +203,10 @@ class Telling:
             named = call.get(kind) or {}
             item, added = self._item(
                 {
-                    "id": self._clock.token(prefix),
+                    "id": self._token(prefix),
                     "type": wire_type,
                     "status": "in_progress",
-                    "call_id": call.get("id") or self._clock.token("call_"),
+                    "call_id": call.get("id") or self._token("call_"),
                     "name": named.get("name") or "",
                     text_name: "",
                 }

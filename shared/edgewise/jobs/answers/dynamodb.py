@@ -2,12 +2,14 @@
 
 resp#<id>  meta          the answer; what is long is packed
 resp#<id>  call#<key>    a provider call paid for, before the answer has ended
+resp#<id>  event#<n>     events of its stream that were written together; n is the number of the first
 
 Queued tasks are kept the same way under `task#<id>`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +22,7 @@ from edgewise.jobs.ports import Blobs
 from edgewise.jobs.store import Claimed, Done, Held
 
 _SIMPLE = ("id", "tenant", "key_id", "url", "state", "background", "stored", "webhook")
-_PACKED = ("wire", "ask", "input", "messages", "events")
+_PACKED = ("wire", "ask", "input", "messages")
 _OPEN = "#s IN (:queued, :running)"
 _STATES = {":queued": OPEN[0], ":running": OPEN[1]}
 
@@ -58,7 +60,6 @@ class DynamoShelf:
             ask=long["ask"],
             input=tuple(long["input"] or ()),
             messages=tuple(long["messages"] or ()),
-            events=tuple(long["events"] or ()),
         )
 
     async def claim(self, id: str, owner: str, lease_s: float) -> Claimed | Held | Done:
@@ -89,7 +90,7 @@ class DynamoShelf:
         values: dict[str, Any] = {"state": made.state}
         if expires_at is not None:
             values["expires_at"] = expires_at
-        for name in ("wire", "messages", "events"):
+        for name in ("wire", "messages"):
             if value := getattr(made, name):
                 values |= await self._packing.pack(name, value, f"files/answers/{id}/{name}")
         names = {f"#c{n}": name for n, name in enumerate(values)}
@@ -116,7 +117,31 @@ class DynamoShelf:
         return True
 
     async def delete(self, id: str) -> None:
-        await self._table.delete(f"{self._prefix}#{id}", "meta")
+        keys = [(item["pk"], item["sk"]) async for item in self._table.query(f"{self._prefix}#{id}", consistent=True)]
+        await self._table.delete_many(keys)
+
+    async def tell(self, id: str, events: Sequence[Mapping[str, Any]], expires_at: int) -> bool:
+        mark = self._clock.token("w")
+        at = (f"{self._prefix}#{id}", f"event#{events[0]['sequence_number']:08d}")
+        packed = await self._packing.pack("events", list(events), f"files/answers/{id}/events-{mark}")
+        item: Item = {"pk": at[0], "sk": at[1], "mark": mark, "expires_at": expires_at, **packed}
+        try:
+            await self._table.put(item, condition="attribute_not_exists(pk)")
+        except AwsError as error:
+            if not error.is_condition:
+                raise
+            # A write whose answer was lost is tried again and finds itself.
+            found = error.item or await self._table.get(*at, consistent=True) or {}
+            return bool(found.get("mark") == mark)
+        return True
+
+    async def told(self, id: str, after: int = -1) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = []
+        begin = f"event#{after:08d}"
+        async for item in self._table.query(f"{self._prefix}#{id}", after=begin, before="event$", consistent=True):
+            if item["expires_at"] > self._clock.now():
+                found += await self._packing.unpack("events", item)
+        return found
 
     async def calls(self, id: str) -> dict[str, PaidCall]:
         found: dict[str, PaidCall] = {}

@@ -9,7 +9,7 @@ that was late, and a message delivered twice completes once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -29,7 +29,6 @@ class Kept:
     """One answer. `wire` is the object that its client gets; `ask` what a worker needs to make it.
 
     input     the input items, for a response          messages  the conversation up to its end
-    events    the stream's events, when it has ended
     """
 
     id: str
@@ -46,7 +45,6 @@ class Kept:
     ask: Mapping[str, Any] | None = None
     input: tuple[Mapping[str, Any], ...] = ()
     messages: tuple[Mapping[str, Any], ...] = ()
-    events: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -55,7 +53,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How an answer ended."""
+    """How an answer ended. `events` are those of its stream that are not told yet (see `log.py`)."""
 
     state: State
     wire: Mapping[str, Any]
@@ -65,6 +63,9 @@ class Made:
 
 class Shelf(Protocol):
     """Where answers are kept. What has expired is not there."""
+
+    async def tell(self, id: str, events: Sequence[Mapping[str, Any]], expires_at: int) -> bool: ...
+    async def told(self, id: str, after: int = -1) -> list[Mapping[str, Any]]: ...
 
     async def put(self, kept: Kept) -> None: ...
     async def get(self, id: str) -> Kept | None: ...
@@ -77,6 +78,9 @@ class Shelf(Protocol):
         """False: it had ended already."""
         ...
 
-    async def delete(self, id: str) -> None: ...
+    async def delete(self, id: str) -> None:
+        """With all that was kept of how it was made."""
+        ...
+
     async def calls(self, id: str) -> dict[str, PaidCall]: ...
     async def put_call(self, id: str, key: str, call: PaidCall) -> None: ...

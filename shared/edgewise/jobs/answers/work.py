@@ -12,16 +12,18 @@ from functools import partial
 
 from edgewise.clock import Clock
 from edgewise.jobs.answers.kept import UNSTORED_S, Kept, Made, Shelf
+from edgewise.jobs.answers.log import Log, Taken
 from edgewise.jobs.paid import PaidCall, PaidCalls
 from edgewise.jobs.ports import Calls, Meter, Queue
 from edgewise.jobs.room import Again, Options
 from edgewise.jobs.share import Share
-from edgewise.jobs.store import Done, Held
+from edgewise.jobs.store import Claimed, Done, Held
 from edgewise.jobs.webhook import Webhooks
 from edgewise.jobs.work import Delivery
 
-Make = Callable[[Kept, Calls, float], Awaitable[Made]]
-"""Makes the answer within so many seconds. A refusal comes back as a failed answer; an exception is a defect."""
+Make = Callable[[Kept, Calls, float, Log], Awaitable[Made]]
+"""Makes the answer within so many seconds, and may tell of it meanwhile. A refusal comes back as a failed answer; an
+exception is a defect, but for `Taken`."""
 Refuse = Callable[[Kept, str], Made]
 """The answer that says why there is none: 'timeout', 'worker_died', 'internal_error', 'cancelled'."""
 
@@ -61,30 +63,56 @@ class AnswerWork:
             raise Again(claimed.until - self._clock.now() + 1)
         if isinstance(claimed, Done):
             return
-        if claimed.claims > self._options.max_strikes:
-            await self._queue.bury({"kind": self._kind, "id": id, "error": "worker_died"}, group=kept.tenant)
-            self._meter.add("dead_letters")
-            await self._end(kept, self._refuse(kept, "worker_died"))
-            return
-        known = {} if claimed.fresh else await self._shelf.calls(id)
-        made = await self._under_lease(kept, owner, known, delivery)
-        if made is not None:
-            await self._end(kept, made)
+        if delivery.receives >= self._options.copies_after:
+            # SQS would soon take the message for dead, and nothing else would look after the answer.
+            again_s = int(self._options.lease_s) + 1
+            await self._queue.send({"kind": self._kind, "id": id}, group=kept.tenant, delay_s=again_s)
+        try:
+            if await self._make_and_end(kept, owner, claimed, delivery):
+                return
+        except Taken as error:
+            raise Again(1) from error
+        current = await self._shelf.get(id)
+        if current is None:
+            # Deleted meanwhile, maybe before the last that we told of it.
+            await self._shelf.delete(id)
+        elif not current.ended:
+            # Somebody else took over and may die in turn: the message has to stay.
+            raise Again(self._options.lease_s)
 
-    async def _end(self, kept: Kept, made: Made) -> None:
+    async def _make_and_end(self, kept: Kept, owner: str, claimed: Claimed, delivery: Delivery) -> bool:
+        """False: it was cancelled or taken over meanwhile. Raises Taken."""
+        log, known = Log(self._shelf, kept), dict[str, PaidCall]()
+        if not claimed.fresh:
+            await log.read()
+            known = await self._shelf.calls(kept.id)
+        made: Made | None
+        if claimed.claims > self._options.max_strikes:
+            await self._queue.bury({"kind": self._kind, "id": kept.id, "error": "worker_died"}, group=kept.tenant)
+            self._meter.add("dead_letters")
+            made = self._refuse(kept, "worker_died")
+        else:
+            calls = PaidCalls(known, partial(self._shelf.put_call, kept.id))
+            made = await self._under_lease(kept, owner, calls, delivery, log)
+        if made is not None:
+            await self._end(kept, made, log)
+        return made is not None
+
+    async def _end(self, kept: Kept, made: Made, log: Log) -> None:
+        """The log first: whoever has written an end there has ended the answer."""
+        if made.events and log.end is None:
+            await log.write(made.events)
         expires = None if kept.stored else int(self._clock.now()) + UNSTORED_S
         if await self._shelf.end(kept.id, made, expires):
             self._meter.add(f"answers_{made.state}")
             if kept.webhook and self._webhooks is not None:
                 await self._webhooks.tell(kept.webhook, f"{self._kind}.{made.state}", kept.id)
 
-    async def _under_lease(self, kept: Kept, owner: str, known: dict[str, PaidCall], delivery: Delivery) -> Made | None:
+    async def _under_lease(self, kept: Kept, owner: str, calls: Calls, delivery: Delivery, log: Log) -> Made | None:
         """The answer, or None when it was cancelled or taken over meanwhile."""
         options = self._options
         timeout_s = min(options.line_timeout_s, delivery.left.left_s() - options.margin_s)
-        making = asyncio.ensure_future(
-            self._making(kept, PaidCalls(known, partial(self._shelf.put_call, kept.id)), timeout_s)
-        )
+        making = asyncio.ensure_future(self._making(kept, calls, timeout_s, log))
         pulse = asyncio.ensure_future(self._pulse(kept.id, owner, delivery.receipt, making))
         try:
             await asyncio.wait({making})
@@ -98,13 +126,15 @@ class AnswerWork:
             raise outcome[0]
         return making.result()
 
-    async def _making(self, kept: Kept, calls: Calls, timeout_s: float) -> Made:
+    async def _making(self, kept: Kept, calls: Calls, timeout_s: float, log: Log) -> Made:
         async with self._share.slot(kept.tenant):
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await self._make(kept, calls, timeout_s)
+                    return await self._make(kept, calls, timeout_s, log)
             except TimeoutError:
                 return self._refuse(kept, "timeout")
+            except Taken:
+                raise
             except Exception:  # noqa: BLE001 - the worker is an edge: a defect ends the answer, and is counted
                 self._meter.add("line_defects")
                 return self._refuse(kept, "internal_error")

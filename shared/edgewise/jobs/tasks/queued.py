@@ -12,6 +12,7 @@ from typing import Any
 
 from edgewise.clock import Clock
 from edgewise.jobs.answers.kept import Kept, Made, Shelf, State
+from edgewise.jobs.answers.log import Log
 from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.ports import Calls, Meter, NoMeter, Queue
 from edgewise.jobs.room import Options
@@ -89,7 +90,7 @@ class QueuedTasks:
         await self._queue.send({"kind": "task", "id": kept.id}, group=self._group)
         return Task(kept.id, self)
 
-    async def _make(self, kept: Kept, _calls: Calls, _timeout_s: float) -> Made:
+    async def _make(self, kept: Kept, _calls: Calls, _timeout_s: float, _log: Log) -> Made:
         assert kept.ask is not None
         async with self._gate.place(int(kept.ask["priority"])):
             tries, wait_s, longest_s = kept.ask["retry"]
