@@ -215,7 +215,7 @@ def main() -> int:
         )
     if options.json:
         Path(options.json).write_text(json.dumps(told, indent=2), encoding="utf-8")
-    return 0 if told["key with terms"]["share"] <= options.most else 1
+    return 0 if all(row["share"] <= options.most for row in told.values()) else 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgewise.api import admin, feedback, usage
 from edgewise.api.app import app
+from edgewise.api.embeddings import Find
 from edgewise.aws import Aws
 from edgewise.background import Background
 from edgewise.clock import FakeClock
@@ -23,7 +24,15 @@ ROOT = "ew_root_3c1f9a_not_a_real_one"
 class PolicyHouse:
     """`client(key)` speaks to it; `lines` is everything that was written to the log."""
 
-    def __init__(self, *, script: Any = None, aws: Aws | None = None, clock: Any = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        *,
+        script: Any = None,
+        aws: Aws | None = None,
+        clock: Any = None,
+        embedders: Find = lambda _: None,
+        **settings: Any,
+    ) -> None:
         self.clock = clock or FakeClock()
         self.settings = Settings(root_key=ROOT, **settings)
         self.lines: list[bytes] = []
@@ -60,6 +69,7 @@ class PolicyHouse:
                 ),
                 *feedback.routes(self.policy.identify, lambda: self.memory.feedback, self.clock),
             ],
+            embedders=embedders,
         )
 
     async def _hear(self, opinion: Opinion) -> None:

@@ -13,7 +13,7 @@ from edgewise.clock import FakeClock
 from edgewise.errors import NotAllowed, NotAuthenticated, Unavailable
 from edgewise.policy.bans import Ban
 from edgewise.policy.room import PolicyRoom, open_policy, scope_of
-from edgewise.policy.root import NoRootKey
+from edgewise.policy.root import NoRootKey, hash_of
 from edgewise.policy.secretsmanager import KEEP_S, SecretsManagerVault
 from edgewise.settings import Settings
 from edgewise.words import Choice, Credentials
@@ -92,15 +92,15 @@ class SecretsService(Aws):
 async def test_secrets_are_read_once_and_kept_while_a_refresh_fails() -> None:
     clock, service = FakeClock(), SecretsService('{"root_key": "r1", "pepper": "p"}')
     vault = SecretsManagerVault(service, "name", clock)
-    assert (await vault.secrets()).is_root("r1")
+    assert (await vault.secrets()).is_root(hash_of("r1"))
     assert (await vault.secrets()).pepper == b"p"
     assert service.calls == 1
     service.text = None
     await clock.advance(KEEP_S + 1)
-    assert (await vault.secrets()).is_root("r1")
+    assert (await vault.secrets()).is_root(hash_of("r1"))
     service.text = "r2"
     await clock.advance(KEEP_S + 1)
-    assert (await vault.secrets()).is_root("r2")
+    assert (await vault.secrets()).is_root(hash_of("r2"))
 
 
 @pytest.mark.parametrize("text", [None, "", "{", '{"root_key": ""}', '{"pepper": "x"}'])

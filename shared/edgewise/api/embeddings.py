@@ -11,9 +11,9 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -155,13 +155,16 @@ async def embedded(
     """
 
     async def make(trail: list[Attempt]) -> Answer:
-        return Answer(await _call(rooms.clock, model, embed, wish, trail))
+        return Answer(await called(rooms.clock, model, embed, wish.body, wish.deadline, trail))
 
     started = rooms.clock.tick()
-    plan = await rooms.policy.plan(caller, ChatRequest({**wish.body, "messages": []}), wish.credentials)
+    plan: Plan | None = None
     attempts: list[Attempt] = []
     error: EdgewiseError | None = None
     try:
+        plan = await rooms.policy.plan(caller, ChatRequest({**wish.body, "messages": []}), wish.credentials)
+        # What policy lets through is embedded: personal data may have gone out of it.
+        wish = replace(wish, body={name: given for name, given in plan.request.body.items() if name != "messages"})
         hold = await rooms.policy.reserve(plan, _choice(model, wish.body["input"]))
         try:
             made = await (journal.once(model, wish.body, attempts, make) if journal else make(attempts))
@@ -171,16 +174,21 @@ async def embedded(
         error = caught
         raise
     finally:
-        await rooms.policy.close(plan)
+        if plan is not None:
+            await rooms.policy.close(plan)
         elapsed_ms = (rooms.clock.tick() - started) * 1000
-        rooms.record.note(_note(rooms.clock, plan, wish, attempts, error, elapsed_ms))
+        note = _note(rooms.clock, caller, wish, attempts, error, elapsed_ms)
+        rooms.record.note(note if plan is None else replace(note, flags=plan.flags))
     return Embedded(in_shape(made.completion, wish.body, model), plan, attempts[-1].cost_usd, elapsed_ms)
 
 
-async def _call(clock: Clock, model: Model, embed: Embed, wish: Wish, attempts: list[Attempt]) -> dict[str, Any]:
+async def called(
+    clock: Clock, model: Model, embed: Embed, body: Mapping[str, Any], deadline: Deadline, attempts: list[Attempt]
+) -> dict[str, Any]:
+    """The provider's answer; the attempt, failed or not, is appended. Raises `UpstreamError`."""
     began = clock.tick()
     try:
-        answer = await embed(wish.body, model.id, wish.deadline)
+        answer = await embed(body, model.id, deadline)
     except BaseException as error:
         known = error if isinstance(error, UpstreamError) else None
         attempts.append(
@@ -200,15 +208,15 @@ async def _call(clock: Clock, model: Model, embed: Embed, wish: Wish, attempts: 
 
 
 def _note(
-    clock: Clock, plan: Plan, wish: Wish, attempts: list[Attempt], error: EdgewiseError | None, elapsed_ms: float
+    clock: Clock, caller: Principal, wish: Wish, attempts: list[Attempt], error: EdgewiseError | None, elapsed_ms: float
 ) -> Note:
     last = attempts[-1] if attempts else None
     return Note(
         request_id=wish.request_id,
         route=wish.credentials.route,
         at=clock.now(),
-        tenant=plan.tenant,
-        key_id=plan.principal.key_id,
+        tenant=caller.tenant,
+        key_id=caller.key_id,
         asked_model=wish.body["model"],
         model=last.model.name if last else "",
         provider=last.model.provider if last else "",
@@ -248,6 +256,12 @@ def in_shape(answer: Mapping[str, Any], body: Mapping[str, Any], model: Model) -
         "model": answer.get("model") or model.id,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
+
+
+def vectors_of(answer: Mapping[str, Any]) -> list[list[float]]:
+    """The vectors of a provider's answer as numbers, in the order of the texts."""
+    rows = sorted(answer["data"], key=lambda row: row.get("index") or 0)
+    return [cast("list[float]", _encoded(row["embedding"], as_text=False)) for row in rows]
 
 
 def _encoded(vector: str | Sequence[float], *, as_text: bool) -> str | list[float]:

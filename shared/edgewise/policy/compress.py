@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.chat import ChatRequest, text_of
-from edgewise.policy.limits import tokens_of
+from edgewise.policy.texts import tokens_of
 
 if TYPE_CHECKING:
     from edgewise.policy.terms import Compress

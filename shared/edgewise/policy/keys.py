@@ -100,19 +100,21 @@ class KeyRing:
         self._clock = clock
         self._keep_s = keep_s
         self._keep = keep
-        self._found: dict[str, _Held] = {}
+        self._found: dict[bytes, _Held] = {}
 
-    async def find(self, token: str, pepper: bytes) -> Known | None:
-        """The key's holder, or None: unknown, expired and revoked look the same from outside."""
-        mark = digest(token, pepper)
-        held = self._found.get(mark)
+    async def find(self, token: str, hashed: bytes, pepper: bytes) -> Known | None:
+        """The key's holder, or None: unknown, expired and revoked look the same from outside.
+
+        hashed  the token's SHA-256, which the caller has anyway; what was found is remembered under it
+        """
+        held = self._found.get(hashed)
         if held is None or held.again_at <= self._clock.tick():
             if not is_well_formed(token):
                 return None
-            held = await self._fetch(mark)
+            held = await self._fetch(hashed, digest(token, pepper))
         return held.known if held.opens_until > self._clock.now() else None
 
-    async def _fetch(self, mark: str) -> _Held:
+    async def _fetch(self, hashed: bytes, mark: str) -> _Held:
         row = await self.store.by_digest(mark)
         again = self._clock.tick() + self._keep_s
         if row is None:
@@ -121,7 +123,7 @@ class KeyRing:
             held = _Held(again, known_of(row, await self.store.tenant(row.tenant)), row.opens_until(mark))
         if len(self._found) >= self._keep:
             self._found.pop(next(iter(self._found)))
-        self._found[mark] = held
+        self._found[hashed] = held
         return held
 
     async def by_id(self, key_id: str) -> Known | None:

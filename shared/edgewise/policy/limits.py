@@ -17,9 +17,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgewise.chat import ChatRequest, text_of
+from edgewise.chat import ChatRequest
 from edgewise.clock import Clock
 from edgewise.errors import RateLimited
+from edgewise.policy.texts import tokens_of
 from edgewise.policy.tills import Full, Till, Tills, take_swept
 
 if TYPE_CHECKING:
@@ -68,18 +69,10 @@ class MemoryMinutes:
         return self._counts.get(key, {}).get(minute, Counts())
 
 
-def tokens_of(request: ChatRequest) -> int:
-    """A cheap estimate of the prompt's tokens: a quarter of its UTF-8 bytes, and four for each message."""
-    total = 0
-    for message in request.messages:
-        content = message.get("content")
-        text = content if isinstance(content, str) else text_of(content)
-        total += 4 + (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) // 4
-    return total
-
-
 def asked_tokens(request: ChatRequest) -> int:
     """What the request may use: its prompt, and the answers it allows."""
+    if "input" in request.body:
+        return tokens_of(request)  # to embed a text answers with no tokens
     limit = request.output_limit
     return tokens_of(request) + (limit if limit is not None else DEFAULT_OUTPUT_TOKENS) * request.choices
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from edgewise.aws import Aws
@@ -26,7 +26,7 @@ from edgewise.policy.guards.bedrock import BedrockJudge
 from edgewise.policy.guards.guard import Guard
 from edgewise.policy.keys import KeyRing, KeyStore, MemoryKeys
 from edgewise.policy.limits import Limiter, MemoryMinutes, Ticket, asked_tokens, used_tokens
-from edgewise.policy.root import FixedVault, NoRootKey, Secrets, Vault
+from edgewise.policy.root import FixedVault, NoRootKey, Secrets, Vault, hash_of
 from edgewise.policy.tills import MemoryTills, Tills
 from edgewise.settings import Settings
 from edgewise.words import Attempt, CachePolicy, Choice, Credentials, Plan, Principal
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgewise.policy.bans import BanStore
     from edgewise.policy.limits import Minutes
     from edgewise.policy.structured import Again
-    from edgewise.policy.terms import Guards, Terms
+    from edgewise.policy.terms import Terms
 
 ROOT = Principal(tenant="root", key_id="root", name="root", is_root=True)
 ANYONE = Principal(tenant="root", key_id="open", name="anyone on this machine", is_root=True)
@@ -93,14 +93,15 @@ class PolicyRoom:
         if self.vault is None:
             return ANYONE
         secrets = await self.vault.secrets()
-        if token and secrets.is_root(token):
+        hashed = hash_of(token) if token else b""
+        if secrets.is_root(hashed):
             return ROOT
         address = f"address:{credentials.address}" if credentials.address else ""
         if address:
             self.desk.bouncer.check(address)
         if not token:
             raise NotAuthenticated(NO_KEY)
-        known = await self.desk.ring.find(token, secrets.pepper)
+        known = await self.desk.ring.find(token, hashed, secrets.pepper)
         if known is None:
             if address:
                 self.desk.bouncer.strike(address, "bad keys")
@@ -130,7 +131,7 @@ class PolicyRoom:
         terms: Terms | None = principal.settings.get("terms")
         cached = self._cache_policy(principal, terms, request)
         try:
-            checked = await self.desk.guard.check(request, terms.guards if terms is not None else _usual_guards())
+            checked = await self.desk.guard.check(request, terms.guards if terms is not None else None)
         except InvalidRequest:
             self._strike(principal, credentials)
             raise
@@ -140,7 +141,10 @@ class PolicyRoom:
         request, saved = compress(request, terms.compress) if terms.compress is not None else (request, 0)
         lines = lines_of(principal, self._clock.now())
         soft = await self.desk.ledger.is_soft(lines) if lines else False
-        ticket = await self._admit(principal, terms, request)
+        limits = terms.limits
+        ticket = None
+        if not limits.requests_per_minute is limits.tokens_per_minute is limits.in_flight is None:
+            ticket = await self.desk.limiter.enter(principal.key_id, limits, asked_tokens(request))
         return Plan(
             principal,
             request,
@@ -175,12 +179,6 @@ class PolicyRoom:
         self.desk.bouncer.strike(f"key:{principal.key_id}", "refused by the guards")
         if credentials.address:
             self.desk.bouncer.strike(f"address:{credentials.address}", "refused by the guards")
-
-    async def _admit(self, principal: Principal, terms: Terms, request: ChatRequest) -> Ticket | None:
-        limits = terms.limits
-        if limits.requests_per_minute is limits.tokens_per_minute is limits.in_flight is None:
-            return None
-        return await self.desk.limiter.enter(principal.key_id, limits, asked_tokens(request))
 
     async def reserve(self, plan: Plan, choice: Choice) -> Any:
         """Hold the worst case of `choice`. Raises QuotaExceeded, NotAllowed (model, unknown price), Unavailable."""
@@ -234,14 +232,6 @@ class PolicyRoom:
                 self._signal("SettleFailed", 1)
 
 
-@cache
-def _usual_guards() -> Guards:
-    """What holds for the root key: nothing is capped, attacks are noticed."""
-    from edgewise.policy.terms import Guards
-
-    return Guards()
-
-
 def _headers(ticket: Ticket | None, saved_tokens: int) -> dict[str, str]:
     headers = dict(ticket.headers) if ticket else {}
     if saved_tokens:
@@ -274,6 +264,7 @@ def _repairs(plan: Plan) -> bool:
     return terms is not None and terms.repair_json
 
 
+@lru_cache(maxsize=256)
 def scope_of(route: str) -> str:
     """The scope that a route asks for: its first word after `/v1`. '/v1/chat/completions' → 'chat'."""
     words = route.strip("/").split("/")

@@ -38,9 +38,14 @@ class Secrets:
             pepper.encode() if pepper else hmac.digest(root, PEPPER_LABEL, "sha256"),
         )
 
-    def is_root(self, token: str) -> bool:
-        """Whether `token` is the root key, in constant time."""
-        return hmac.compare_digest(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest(), self.root_digest)
+    def is_root(self, hashed: bytes) -> bool:
+        """Whether a token that was `hashed` is the root key, in constant time."""
+        return hmac.compare_digest(hashed, self.root_digest)
+
+
+def hash_of(token: str) -> bytes:
+    """The SHA-256 of a token, under which this process knows it."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class Vault(Protocol):

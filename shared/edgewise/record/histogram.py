@@ -21,7 +21,8 @@ def bucket(value: float) -> int:
     """The bucket of `value` (ms). What is below 0.125 ms or above 100 minutes is in the outermost one."""
     if value <= 0:
         return LOWEST
-    return max(LOWEST, min(HIGHEST, math.ceil(math.log2(value) * PER_DOUBLING - 1e-9)))
+    index = math.ceil(math.log2(value) * PER_DOUBLING - 1e-9)
+    return LOWEST if index < LOWEST else min(index, HIGHEST)
 
 
 def middle(index: int) -> float:

@@ -20,6 +20,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,95}\Z")
 SECRET_LIKE = re.compile(r"(?:^|[^A-Za-z0-9])(?:ew_|sk-|sk_|gh[pousr]_|AKIA|ASIA|AIza|xox)|[A-Za-z0-9+]{32,}")
 ODD = "(not a name)"
 
+Word = str | None
+Kind = tuple[str, int, Word, str, str, str, str, str, bool, Word, str, Word, Word, Word]
+REASONS = ("cache_kind", "cache_reason", "strategy")
+
 OPERATIONS = {"embeddings": "embeddings", "responses": "chat", "messages": "chat", "chat": "chat"}
 
 
@@ -39,36 +43,32 @@ def operation_of(route: str) -> str:
 
 def line_of(note: Note) -> dict[str, Any]:
     """The line as a flat mapping, without what is unknown. Times in ms, money in US dollars as a decimal string."""
-    usage = note.usage
-    line: dict[str, Any] = {
-        "level": "ERROR" if note.status >= 500 else "INFO",
-        "message": "request",
-        "time": round(note.at, 3),
-        "request_id": note.request_id,
-        "http.route": note.route,
-        "http.response.status_code": note.status,
-        "gen_ai.operation.name": operation_of(note.route),
-        "edgewise.cache": note.cache,
-        "edgewise.latency_ms": round(note.latency_ms, 3),
-        "edgewise.overhead_ms": round(note.overhead_ms, 3),
-        "edgewise.attempts": len(note.attempts),
-    }
-    if note.tenant:
-        line["edgewise.tenant"] = note.tenant
-        line["edgewise.key_id"] = note.key_id
-    if note.asked_model:
-        line["gen_ai.request.model"] = name_only(note.asked_model)
-    if note.model:
-        line["gen_ai.response.model"] = name_only(note.model)
-        line["gen_ai.provider.name"] = note.provider
-    if note.error is not None:
-        line["error.type"] = name_only(note.error)
-    if note.stream:
-        line["edgewise.stream"] = True
+    line = _same(
+        (
+            note.route,
+            note.status,
+            note.error,
+            note.tenant,
+            note.key_id,
+            note.asked_model,
+            note.model,
+            note.provider,
+            note.stream,
+            note.finish,
+            note.cache,
+            note.cache_kind,
+            note.cache_reason,
+            note.strategy,
+        )
+    ).copy()
+    line["time"] = round(note.at, 3)
+    line["request_id"] = note.request_id
+    line["edgewise.latency_ms"] = thousandths(note.latency_ms)
+    line["edgewise.overhead_ms"] = thousandths(note.overhead_ms)
+    line["edgewise.attempts"] = len(note.attempts)
     if note.first_ms is not None:
-        line["edgewise.first_ms"] = round(note.first_ms, 3)
-    if note.finish is not None:
-        line["gen_ai.response.finish_reasons"] = [name_only(note.finish)]
+        line["edgewise.first_ms"] = thousandths(note.first_ms)
+    usage = note.usage
     if usage is not None:
         line["gen_ai.usage.input_tokens"] = usage.prompt_tokens
         line["gen_ai.usage.output_tokens"] = usage.completion_tokens
@@ -80,22 +80,8 @@ def line_of(note: Note) -> dict[str, Any]:
         line["edgewise.cost_usd"] = str(note.cost_usd)
     if note.saved_usd is not None:
         line["edgewise.saved_usd"] = str(note.saved_usd)
-    _add_reasons(line, note)
-    if note.attempts:
-        line["edgewise.tries"] = [_try_of(attempt) for attempt in note.attempts]
-    return line
-
-
-def _add_reasons(line: dict[str, Any], note: Note) -> None:
-    """Why: the cache's word, the router's, the guards'."""
-    if note.cache_kind is not None:
-        line["edgewise.cache_kind"] = note.cache_kind
-    if note.cache_reason is not None:
-        line["edgewise.cache_reason"] = note.cache_reason
     if note.similarity is not None:
         line["edgewise.similarity"] = round(note.similarity, 4)
-    if note.strategy is not None:
-        line["edgewise.strategy"] = note.strategy
     if note.route_reason is not None:
         line["edgewise.route_reason"] = note.route_reason[:200]
     if note.confidence is not None:
@@ -105,6 +91,42 @@ def _add_reasons(line: dict[str, Any], note: Note) -> None:
         line["edgewise.features"] = {key: _plain(value) for key, value in note.features.items()}
     if note.flags:
         line["edgewise.flags"] = list(note.flags)
+    if note.attempts:
+        line["edgewise.tries"] = [_try_of(attempt) for attempt in note.attempts]
+    return line
+
+
+def thousandths(value: float) -> float:
+    """`value` to three decimals, for a time of at least 0; `round` takes four times as long."""
+    return int(value * 1000 + 0.5) / 1000
+
+
+@lru_cache(maxsize=1024)
+def _same(kind: Kind) -> dict[str, Any]:
+    """What is on every line of requests of one kind, which a key mostly makes: putting it together anew was half of
+    a line's cost. To be copied, not changed."""
+    route, status, error, tenant, key_id, asked_model, model, provider, stream, finish, cache, *why = kind
+    line: dict[str, Any] = {
+        "level": "ERROR" if status >= 500 else "INFO",
+        "message": "request",
+        "http.route": route,
+        "http.response.status_code": status,
+        "gen_ai.operation.name": operation_of(route),
+        "edgewise.cache": cache,
+    }
+    if tenant:
+        line |= {"edgewise.tenant": tenant, "edgewise.key_id": key_id}
+    if asked_model:
+        line["gen_ai.request.model"] = name_only(asked_model)
+    if model:
+        line |= {"gen_ai.response.model": name_only(model), "gen_ai.provider.name": provider}
+    if error is not None:
+        line["error.type"] = name_only(error)
+    if stream:
+        line["edgewise.stream"] = True
+    if finish is not None:
+        line["gen_ai.response.finish_reasons"] = [name_only(finish)]
+    return line | {f"edgewise.{name}": word for name, word in zip(REASONS, why, strict=True) if word is not None}
 
 
 def _plain(value: Any) -> Any:
@@ -121,7 +143,7 @@ def _try_of(attempt: Attempt) -> dict[str, Any]:
         "model": name_only(attempt.model.name),
         "role": attempt.role,
         "status": attempt.status,
-        "latency_ms": round(attempt.latency_ms, 3),
+        "latency_ms": thousandths(attempt.latency_ms),
     }
     if attempt.error is not None:
         line["error"] = name_only(attempt.error)

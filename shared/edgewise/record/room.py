@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
+
+import orjson
 
 from edgewise.clock import Clock
 from edgewise.record.counters import Counters
-from edgewise.record.emf import UNITS, blob, metrics_of
+from edgewise.record.emf import UNITS, embed, metrics_of
 from edgewise.record.line import line_of, name_only
 from edgewise.settings import Settings
 from edgewise.words import Note
@@ -64,8 +67,8 @@ class RecordRoom:
         if self._out is not None:
             line = line_of(note)
             if self._emf:
-                line |= blob(values, service=self._service, at=note.at, model=self._label(note.model))
-            self._write(line)
+                embed(line, values, service=self._service, at=note.at, model=self._label(note.model))
+            self._out(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         for observer in self._observers:
             observer(note, values)
 
@@ -86,13 +89,9 @@ class RecordRoom:
             return
         self.counters.add(name, value)
         if self._out is not None and self._emf:
-            self._write(blob({name: value}, service=self._service, at=self._clock.now()))
-
-    def _write(self, line: dict[str, object]) -> None:
-        import orjson
-
-        assert self._out is not None
-        self._out(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            line: dict[str, Any] = {}
+            embed(line, {name: value}, service=self._service, at=self._clock.now())
+            self._out(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def to_stdout(line: bytes) -> None:

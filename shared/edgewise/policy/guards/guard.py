@@ -6,19 +6,25 @@ guardrail if the key names one. A guard that refuses says which part and why, ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from edgewise.chat import ChatRequest, text_of
 from edgewise.errors import ContentRefused, InvalidRequest
+from edgewise.policy.guards.injection import FLAG_AT, score
 from edgewise.policy.guards.schemas import check_schemas
 from edgewise.policy.guards.urls import check_url
-from edgewise.policy.limits import tokens_of
+from edgewise.policy.texts import all_texts, changed, has_tokens, outside_texts, tokens_of
 
 if TYPE_CHECKING:
+    from edgewise.policy.guards.pii import Finding
     from edgewise.policy.terms import Guards
 
+    Find = Callable[[str, tuple[str, ...]], list[Finding]]
+
+INJECTION = ("injection",)
 MASKED = "redacted"
 
 
@@ -43,16 +49,24 @@ class Guard:
     def __init__(self, judge: Judge | None = None) -> None:
         self._judge = judge
 
-    async def check(self, request: ChatRequest, guards: Guards) -> Checked:
-        """Raises InvalidRequest, ContentRefused, Unavailable."""
-        _check_caps(request, guards)
+    async def check(self, request: ChatRequest, guards: Guards | None) -> Checked:
+        """guards  the key's; None for the root key: nothing is capped, attacks are noticed, as `Guards()` says, which
+        is not imported for it. Raises InvalidRequest, ContentRefused, Unavailable."""
         body = request.body
+        if guards is not None:
+            _check_caps(request, guards)
         if "tools" in body or "response_format" in body or "functions" in body:
             check_schemas(body)
-        _check_images(request, guards)
+        _check_images(request, data_only=guards is not None and guards.image_urls == "data")
+        if guards is None:
+            return Checked(request, INJECTION) if _looks_injected(request) else Checked(request)
         flags: list[str] = []
-        if guards.injection != "off":
-            flags += _injection(request, guards)
+        if guards.injection != "off" and _looks_injected(request):
+            if guards.injection == "refuse":
+                raise ContentRefused(
+                    "The request looks like an attempt to overrule its instructions.", param="messages"
+                )
+            flags += INJECTION
         masked: Mapping[str, str] = {}
         if guards.pii != "off":
             request, found, masked = _pii(request, guards)
@@ -90,7 +104,7 @@ def _check_caps(request: ChatRequest, guards: Guards) -> None:
         )
 
 
-def _check_images(request: ChatRequest, guards: Guards) -> None:
+def _check_images(request: ChatRequest, *, data_only: bool) -> None:
     """Image URLs are data, or public https where the key allows it: a provider fetches what we pass on."""
     for number, message in enumerate(request.messages):
         content = message.get("content")
@@ -102,40 +116,40 @@ def _check_images(request: ChatRequest, guards: Guards) -> None:
             if not isinstance(url, str) or url[:5].lower() == "data:":
                 continue
             param = f"messages[{number}].content[{place}].image_url"
-            if guards.image_urls == "data":
+            if data_only:
                 raise InvalidRequest(
                     "This key may send images as data: URLs only.", param=param, code="url_not_allowed"
                 )
             check_url(url, param=param)
 
 
-def _texts(request: ChatRequest) -> Iterator[str]:
-    """What did not come from the operator: user and tool turns."""
-    for message in request.messages:
-        if message.get("role") in ("user", "tool", "function"):
-            content = message.get("content")
-            yield content if isinstance(content, str) else text_of(content)
+def _looks_injected(request: ChatRequest) -> bool:
+    for text in outside_texts(request):  # noqa: SIM110 — a generator here costs as much as the scoring of a short text
+        if score(text) >= FLAG_AT:
+            return True
+    return False
 
 
-def _injection(request: ChatRequest, guards: Guards) -> list[str]:
-    from edgewise.policy.guards.injection import is_suspect
+@cache
+def _find() -> Find:
+    from edgewise.policy.guards.pii import find
 
-    if not is_suspect(_texts(request)):
-        return []
-    if guards.injection == "refuse":
-        raise ContentRefused("The request looks like an attempt to overrule its instructions.", param="messages")
-    return ["injection"]
+    return find
 
 
 def _pii(request: ChatRequest, guards: Guards) -> tuple[ChatRequest, list[str], Mapping[str, str]]:
-    from edgewise.policy.guards.mask import Mask
-
-    mask = Mask("\n".join(text_of(message.get("content")) for message in request.messages), guards.pii_kinds)
-    messages = [mask.message(message) for message in request.messages]
-    flags = [f"pii:{kind}" for kind in sorted(mask.found)]
+    if guards.pii != "flag" and has_tokens(request):
+        raise InvalidRequest(
+            "This key's texts are searched for personal data, so send text, not tokens.", param="input"
+        )
+    find, kinds = _find(), guards.pii_kinds
+    found = {finding.kind for text in all_texts(request) for finding in find(text, kinds)}
+    flags = [f"pii:{kind}" for kind in sorted(found)]
     if not flags or guards.pii == "flag":
         return request, flags, {}
     if guards.pii == "refuse":
-        raise ContentRefused(f"The request holds personal data: {', '.join(sorted(mask.found))}.", param="messages")
-    body: dict[str, Any] = {**request.body, "messages": messages}
-    return replace(request, body=body), [*flags, MASKED], dict(mask.masked)
+        raise ContentRefused(f"The request holds personal data: {', '.join(sorted(found))}.", param="messages")
+    from edgewise.policy.guards.mask import Mask
+
+    mask = Mask("\n".join(all_texts(request)), kinds)
+    return changed(request, mask.text), [*flags, MASKED], mask.masked

@@ -11,38 +11,31 @@ Only what did not come from the operator is read: user and tool turns, never sys
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 FLAG_AT = 1.0
 MAX_CHARS = 20_000
 MOST_REMEMBERED = 4_096
+ABOUT = "about"
 
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """(weight, hints, pattern) by rule, and the context that lowers a score."""
-
-    rules: tuple[tuple[float, tuple[str, ...], re.Pattern[str]], ...]
-    about: re.Pattern[str]
+Rule = tuple[float, tuple[str, ...], str]
+"""A weight, the hints of which one must be there for the pattern to be worth a search, and the pattern."""
 
 
 @cache
-def _rules() -> _Rules:
-    """The rules of `injection.txt`, read when the first text is scored."""
-    rules, about = [], re.compile("(?!)")
-    lines = files(__package__).joinpath("injection.txt").read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        if line.startswith("#"):
-            continue
-        weight, hints, pattern = line.split("\t")
-        if weight == "about":
-            about = re.compile(pattern, re.IGNORECASE)
-        else:
-            rules.append((float(weight), tuple(hints.split(",")), re.compile(pattern, re.IGNORECASE)))
-    return _Rules(tuple(rules), about)
+def _rules() -> tuple[tuple[Rule, ...], str]:
+    """The rules of `injection.txt` and the context that lowers a score, read when the first text is scored."""
+    lines = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    about = next(pattern for weight, _, pattern in rows if weight == ABOUT)
+    return tuple((float(w), tuple(hints.split(",")), pattern) for w, hints, pattern in rows if w != ABOUT), about
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when a text first has one of its hints: all of them would take a cold start 15 ms."""
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def score(text: str) -> float:
@@ -60,17 +53,12 @@ def _score(text: str) -> float:
     if len(text) > MAX_CHARS:
         text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
     lowered = text.lower()
-    known = _rules()
+    rules, about = _rules()
     total = 0.0
-    for weight, hints, pattern in known.rules:
+    for weight, hints, pattern in rules:
         for hint in hints:
             if hint in lowered:
-                if pattern.search(text):
+                if _compiled(pattern).search(text):
                     total += weight
                 break
-    return total * 0.4 if total and known.about.search(text) else total
-
-
-def is_suspect(texts: Iterable[str]) -> bool:
-    """Whether any of `texts` scores high enough to be flagged."""
-    return any(score(text) >= FLAG_AT for text in texts)
+    return total * 0.4 if total and _compiled(about).search(text) else total

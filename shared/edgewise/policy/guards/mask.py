@@ -8,13 +8,9 @@ shape gets placeholders with another bracket, so that nothing is restored that w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from edgewise.policy.guards.pii import Finding, find
-
-Find = Any
 
 
 @dataclass(slots=True)
@@ -47,18 +43,3 @@ class Mask:
             self._marks[finding.kind, original] = mark
             self.masked[mark] = original
         return mark
-
-    def message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A message with the text of its content replaced; the same object when nothing was found."""
-        content = message.get("content")
-        changed: Any = content
-        if isinstance(content, str):
-            changed = self.text(content)
-        elif isinstance(content, list):
-            changed = [self._part(part) for part in content]
-        return message if changed == content else {**message, "content": changed}
-
-    def _part(self, part: Any) -> Any:
-        if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-            return {**part, "text": self.text(part["text"])}
-        return part

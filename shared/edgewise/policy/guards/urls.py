@@ -10,21 +10,20 @@ size and a time: a name may stand for another address a moment later.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from edgewise.errors import InvalidRequest
+from edgewise.patterns import later
 
 Resolve = Callable[[str], Awaitable[Iterable[str]]]
 """Every address of a host name."""
 
 MAX_LENGTH = 8192
-_SHAPE = re.compile(
-    r"https://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:[/?#][!-\[\]-~]*)?\Z"
-)
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)\Z")
-_NUMBERS = re.compile(r"(?:0[xX][0-9A-Fa-f]*|\d+)(?:\.(?:0[xX][0-9A-Fa-f]*|\d+))*\.?\Z")
+_SHAPE = later(r"https://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?(?:[/?#][!-\[\]-~]*)?\Z")
+_LABEL = later(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)\Z")
+_NUMBERS = later(r"(?:0[xX][0-9A-Fa-f]*|\d+)(?:\.(?:0[xX][0-9A-Fa-f]*|\d+))*\.?\Z")
+_PLAIN = later(r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}")
 _LOCAL = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home", ".corp", ".arpa", ".onion", ".test")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -51,7 +50,7 @@ def check_url(url: str, *, param: str | None = None, ports: frozenset[int] = fro
         if not is_public(host[1:-1]):
             raise _refused("its address is not public", param)
     elif _NUMBERS.match(host):
-        if not re.fullmatch(r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}", host) or not is_public(host):
+        if not _PLAIN.fullmatch(host) or not is_public(host):
             raise _refused("its address is not public", param)
     elif "." not in host or host.endswith(_LOCAL) or not all(_LABEL.match(label) for label in host.split(".")):
         raise _refused("its host is not a public name", param)
