@@ -137,6 +137,14 @@ class TestBatches:
         await batches.put_result("batch_1", 0, Result(1, "c", "r", 200, body))
         assert (await batches.worked("batch_1", 0, calls=False)).results[1].body == body
 
+    async def test_what_is_owed_is_written_with_the_end_and_struck_out(self, batches: Batches) -> None:
+        await batches.create(replace(BATCH, metadata={"webhook_url": "https://a/b"}))
+        moved = await batches.move("batch_1", "failed", errors=[], owed_at=7)
+        assert moved is not None and moved.owed_at == 7
+        await batches.note("batch_1", owed_at=None)
+        found = await batches.get("batch_1")
+        assert found is not None and found.owed_at is None and found.webhook_url == "https://a/b"
+
     async def test_a_paid_call_is_found_by_line_and_key(self, batches: Batches) -> None:
         usage = Usage(prompt_tokens=3, completion_tokens=4)
         attempt = Attempt(Model("", ""), latency_ms=5.5, usage=usage, cost_usd=Decimal("0.1"))

@@ -76,7 +76,9 @@ def _desk(house: House) -> Desk:
     options = Options(window_chunks=max(1, settings.jobs_workers * 3 // 4))
     room = Room(files, DynamoBatches(table, blobs, clock), blobs, queue, clock, Signals(house), options)
     shelf = DynamoShelf(table, blobs, clock)
-    return Desk(room, Uploads(files, index), shelf, _webhooks(house, room.meter))
+    webhooks = _webhooks(house, room.meter)
+    room.check_url = webhooks.check if webhooks is not None else None
+    return Desk(room, Uploads(files, index), shelf, webhooks)
 
 
 def _webhooks(house: House, meter: Meter) -> Webhooks | None:

@@ -114,12 +114,22 @@ class Batch:
     chunks: int = 0
     remote: Mapping[str, Any] | None = None
     """The provider's own batch that works the lines, if one does."""
+    owed_at: int | None = None
+    """When its `webhook_url` is next to be told of its end; None: nobody is owed a word."""
     mark: str = ""
     """How far it was when upkeep last looked, `@`, and when that was."""
 
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def webhook_url(self) -> str | None:
+        return (self.metadata or {}).get("webhook_url")
+
+    def debt(self, now: float) -> dict[str, Any]:
+        """What to write down together with its end, so that a word that is owed is owed whoever dies then."""
+        return {"owed_at": int(now)} if self.webhook_url else {}
 
     @property
     def small(self) -> bool:

@@ -330,6 +330,7 @@ def _batch(item: Item) -> Batch:
         live={int(chunk): (int(part[0]), int(part[1])) for chunk, part in item["live"].items()},
         chunks=int(item["chunks"]),
         remote=item.get("remote"),
+        owed_at=int(item["owed_at"]) if item.get("owed_at") is not None else None,
         mark=item.get("mark", ""),
     )
 

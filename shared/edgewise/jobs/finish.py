@@ -25,7 +25,11 @@ AT_ONCE = 8
 STOPPING_S = 600
 """How long a batch that is being stopped waits for lines under way."""
 
-Ended = Callable[[Batch], Awaitable[None]]
+TELLING_S = 86_400
+"""How long it is tried to tell a webhook."""
+
+Ended = Callable[[Batch], Awaitable[bool]]
+"""Tells whoever is owed a word that the batch has ended; False: it did not arrive. Told twice, it has one id."""
 
 
 @dataclass(slots=True)
@@ -58,10 +62,14 @@ class _Files:
 
 
 async def finish(room: Room, batch_id: str, ended: Ended | None = None) -> None:
-    """Bring a batch to its end if it has come to it. Raises Again while lines of a stopped one are under way."""
+    """Bring a batch to its end if it has come to it, and tell of it. Raises Again while lines of a stopped one are
+    under way."""
     batch = await room.batches.get(batch_id)
-    if batch is None or batch.ended:
+    if batch is None:
         await room.batches.retire(batch_id)
+        return
+    if batch.ended:
+        await _tell(room, batch, ended)
         return
     overdue = batch.expires_at <= room.clock.now()
     if batch.status == "validating" and overdue:
@@ -94,11 +102,25 @@ async def _end(room: Room, batch: Batch, to: Status, ended: Ended | None) -> Non
         final=files.tally,
         output_file_id=await files.good.close(),
         error_file_id=await files.bad.close(),
+        **batch.debt(room.clock.now()),
     )
     if moved is not None:
         room.meter.add(f"batches_{to}")
-        if ended is not None:
-            await ended(moved)
+        await _tell(room, moved, ended)
+
+
+async def _tell(room: Room, batch: Batch, ended: Ended | None) -> None:
+    """Send the word that is owed of an ended batch, and put the batch away when it has arrived. Until then upkeep
+    comes back here; the waits double."""
+    now = room.clock.now()
+    if batch.owed_at is not None and ended is not None:
+        if now < batch.owed_at:
+            return
+        since_s = now - batch.times[f"{batch.status}_at"]
+        if not await ended(batch) and since_s < TELLING_S:
+            await room.batches.note(batch.id, owed_at=int(now + max(60.0, since_s)))
+            return
+        await room.batches.note(batch.id, owed_at=None)
     await room.batches.retire(batch.id)
 
 

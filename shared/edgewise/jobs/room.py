@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from edgewise.clock import Clock
@@ -55,6 +56,8 @@ class Room:
     clock: Clock
     meter: Meter = field(default_factory=NoMeter)
     options: Options = field(default_factory=Options)
+    check_url: Callable[[str], Awaitable[None]] | None = None
+    """Raises InvalidRequest for a webhook's URL that may not be called; None: no webhooks are sent."""
     _drafts: dict[str, Draft] = field(default_factory=dict)
 
     async def keep_draft(self, batch_id: str, draft: Draft) -> None:

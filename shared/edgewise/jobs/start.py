@@ -40,6 +40,8 @@ async def create(room: Room, tenant: str, key_id: str, asked: Mapping[str, Any])
     batch = draft_batch(room, room.clock.token("batch_"), tenant, key_id, asked["endpoint"], file)
     kept = expiry_s(asked, "output_expires_after")
     batch = replace(batch, metadata=_metadata(asked.get("metadata")), output_expires_s=kept or KEPT_S)
+    if batch.webhook_url is not None:
+        await _check_webhook(room, batch.webhook_url)
     await room.batches.create(batch)
     await room.send("validate", batch.id, tenant)
     return batch
@@ -70,6 +72,16 @@ def _metadata(found: Any) -> dict[str, str] | None:
                 param=f"metadata.{key[:64]}",
             )
     return found
+
+
+async def _check_webhook(room: Room, url: str) -> None:
+    where = "metadata.webhook_url"
+    if room.check_url is None:
+        raise InvalidRequest("No webhooks are sent from here.", param=where)
+    try:
+        await room.check_url(url)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, param=where, code=error.code) from error
 
 
 async def take_direct(room: Room, direct: Direct, away: Away | None = None) -> bool:
@@ -120,10 +132,10 @@ async def _checked(room: Room, batch: Batch) -> Batch | None:
         except InvalidRequest as error:
             check.errors.append(LineError(error.code or "invalid_file", error.message))
     if check.errors:
-        failed = await room.batches.move(batch.id, "failed", errors=check.errors, model=check.draft.model)
-        if failed is not None:
+        told = {"errors": check.errors, "model": check.draft.model, **batch.debt(room.clock.now())}
+        if await room.batches.move(batch.id, "failed", **told) is not None:
             room.meter.add("batches_refused")
-            await room.batches.retire(batch.id)
+            await room.send("finish", batch.id, batch.tenant)
         return None
     await room.keep_draft(batch.id, check.draft)
     moved = await room.batches.move(

@@ -17,8 +17,11 @@ async def sweep(room: Room, remote: Remote | None = None) -> int:
     pushed = 0
     async for name in room.batches.active():
         batch = await room.batches.get(name)
-        if batch is None or batch.ended:
+        if batch is None or (batch.ended and batch.owed_at is None):
             await room.batches.retire(name)
+        elif batch.ended:
+            # Its end was written down and the word of it has not arrived: its worker died, or nobody took it.
+            pushed += await _remind(room, batch)
         elif batch.remote is not None and batch.remote["state"] != "collected":
             pushed += await _come_back(room, batch, remote)
         elif await _push(room, batch):
@@ -26,6 +29,13 @@ async def sweep(room: Room, remote: Remote | None = None) -> int:
     if pushed:
         room.meter.add("batches_pushed", pushed)
     return pushed
+
+
+async def _remind(room: Room, batch: Batch) -> bool:
+    due = batch.owed_at is not None and batch.owed_at <= room.clock.now()
+    if due:
+        await room.send("finish", batch.id, batch.tenant)
+    return due
 
 
 async def _come_back(room: Room, batch: Batch, remote: Remote | None) -> bool:

@@ -50,11 +50,9 @@ class Webhooks:
         """Raises when `url` may not be called."""
         await self.allowed(url)
 
-    async def batch_ended(self, batch: Batch) -> None:
-        """Tell of a batch whose metadata names a `webhook_url`."""
-        url = (batch.metadata or {}).get("webhook_url")
-        if url:
-            await self.tell(url, f"batch.{batch.status}", batch.id)
+    async def batch_ended(self, batch: Batch) -> bool:
+        """Tell of a batch whose metadata names a `webhook_url`; see `finish.Ended`."""
+        return batch.webhook_url is None or await self.tell(batch.webhook_url, f"batch.{batch.status}", batch.id)
 
     async def tell(self, url: str, event: str, id: str) -> bool:
         """True when the server took it. Tried a few times; never raises for what the other side does."""
