@@ -13,12 +13,15 @@ from decimal import Decimal
 from typing import Any
 
 from edgewise.chat import ChatRequest, Usage
+from edgewise.grading import THOUGHT_TOKENS, WORD_TOKENS
+from edgewise.routing.judging import RUBRIC_TOKENS, Grader, source_of
 from edgewise.routing.options import Options
 from edgewise.routing.tokens import Corrections, prompt_tokens
 from edgewise.words import Model, Usd
 
 USUAL_OUTPUT_TOKENS = 350
 """The mean answer when nothing is known of it (a few hundred tokens in every recorded set)."""
+UNKNOWN_GRADER_MS = 1500.0
 UNKNOWN_OUTPUT_LIMIT = 4096
 """The longest answer to reserve for when neither client nor catalogue sets a limit."""
 
@@ -119,7 +122,27 @@ class Ask:
     """How two answers to this request could be compared ('tools', 'json', 'number', 'label'); None: they can't."""
     reference: Candidate | None = None
     """The model that a guarantee names: no worse than that one."""
+    graders: Mapping[str, Grader] = field(default_factory=dict)
+    """Who would grade the answer of which candidate; empty when no judge was asked for, or none may be."""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def grader_of(named: Model, answered: Model, demand: Demand, corrections: Corrections) -> Grader | None:
+    """What it costs to have `named` grade the answer of `answered`; None when the two don't fit into its context."""
+    word = THOUGHT_TOKENS if "reasoning" in named.capabilities else WORD_TOKENS
+    longest = demand.output_limit or answered.output_tokens or UNKNOWN_OUTPUT_LIMIT
+    told = demand.prompt_tokens + RUBRIC_TOKENS
+    usual = Demand(told + min(longest, USUAL_OUTPUT_TOKENS), word, frozenset())
+    worst = Demand(told + longest, word, frozenset())
+    if not usual.fits(named, corrections.factor(named.name, named.id)):
+        return None
+    return Grader(
+        named,
+        source_of(named, answered),
+        price(named, usual, corrections, word)[0],
+        price(named, worst, corrections, word)[1],
+        named.latency_ms or UNKNOWN_GRADER_MS,
+    )
 
 
 def price(

@@ -27,7 +27,8 @@ from edgewise.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from edgewise.routing import evidence
+from edgewise.grading import yes_share
+from edgewise.routing import evidence, judging
 from edgewise.routing.calls import Calls, latency_s, refuses_request
 from edgewise.routing.evidence import Confidence
 from edgewise.words import AttemptRole, Choice, Live, Model, Step
@@ -57,6 +58,7 @@ class Drive:
     calls: Calls
     deadline: Deadline
     log_length: LogLength = lambda _: None
+    calibrated: Callable[[Model, Confidence], Confidence] = lambda _, found: found
     max_retries: int = MAX_RETRIES
     max_wait_s: float = MAX_WAIT_S
     tried: list[str] = field(default_factory=list)
@@ -85,7 +87,8 @@ class Drive:
     async def tried_out(self, step: Step, last: Step) -> Live | None:
         """A step's answer when its check accepts it; None to go on. A failure here is not the request's."""
         whole = changed(self.request, stream=False)
-        needed = max(latency_s(m) for m in step.models) + latency_s(last.models[0])
+        asked = (*step.models, step.grader) if step.grader is not None else step.models
+        needed = max(latency_s(m) for m in asked) + latency_s(last.models[0])
         if self.deadline.left_s() < 2 * needed or not await self.calls.breakers.may(step.models[0]):
             self.calls.notes.append("cheap step skipped")
             return None
@@ -97,7 +100,7 @@ class Drive:
         if first is None:
             self.earlier += [answer for answer in found if answer is not None]
             return None
-        confidence = self._confidence(step, first, found[1:])
+        confidence = self.calibrated(step.models[0], await self._graded(step, first, found[1:], deadline))
         if confidence.value < step.at_least:
             self.earlier += [answer for answer in found if answer is not None]
             self.calls.notes.append(f"{confidence.source} {confidence.value:.2f} < {step.at_least:.2f}")
@@ -115,6 +118,20 @@ class Drive:
         if step.accept == "majority" and kind is not None and own.value > 0.2:
             return evidence.majority(first, self.earlier, kind)
         return own
+
+    async def _graded(
+        self, step: Step, first: Answer, others: Sequence[Answer | None], deadline: Deadline
+    ) -> Confidence:
+        """Confidence after a verdict, where there is a judge, time for one, and something to decide."""
+        prior, model, grader = self._confidence(step, first, others), step.models[0], step.grader
+        if grader is None or not judging.decides(prior, judging.source_of(grader, model), step.at_least):
+            return prior
+        if deadline.left_s() < latency_s(grader) or not await self.calls.breakers.may(grader):
+            self.calls.notes.append("verdict skipped")
+            return prior
+        said = await self._quietly(grader, judging.put(grader, self.request, first), deadline, "judge")
+        yes = None if said is None else yes_share(said)
+        return prior if yes is None else judging.after(prior, yes, judging.source_of(grader, model))
 
     async def _quietly(
         self, model: Model, request: ChatRequest, deadline: Deadline, role: AttemptRole
@@ -212,7 +229,7 @@ class Drive:
             confidence = evidence.own(
                 self.request, answer, base=_quality(winner), usual_log_length=self.log_length(winner)
             )
-            return self._live(winner, answer, confidence)
+            return self._live(winner, answer, self.calibrated(winner, confidence))
         return Live(model, chunks=await self.calls.streamed(model, self.request, deadline), reason=self.reason())
 
     def reason(self) -> str:

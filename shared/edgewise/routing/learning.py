@@ -20,13 +20,13 @@ from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError
 from edgewise.routing import evidence
-from edgewise.routing.ask import Ask, Candidate, demand_of, price, total
+from edgewise.routing.ask import Ask, demand_of, price, total
 from edgewise.routing.complexity import question_of
 from edgewise.routing.fitted import FittedPlans
 from edgewise.routing.knowing import Knowing, gain_of
 from edgewise.routing.labels import Asked, Counts, Label, Panel, grouped
 from edgewise.routing.learn import Seen
-from edgewise.routing.scorer import partner
+from edgewise.routing.scorer import ends, partner
 from edgewise.routing.tokens import Corrections
 from edgewise.routing.upkeep import PLANS, Labels, learner_of
 from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Step
@@ -55,11 +55,13 @@ class Learning:
 
     # What is decided with the choice.
 
-    def mark(self, choice: Choice, ask: Ask, ends: tuple[Candidate, Candidate]) -> Choice:
+    def mark(self, choice: Choice, ask: Ask) -> Choice:
         """`choice` with the features that learning needs later; as it was where learning is off."""
-        weak, strong = ends
         share = ask.options.shadow or 0.0
-        if weak is strong or not (share > 0 or ask.options.guarantee or choice.strategy == "learned"):
+        if not (share > 0 or ask.options.guarantee or choice.strategy == "learned"):
+            return choice
+        weak, strong = ends(ask.candidates, ask.reference)
+        if weak is strong:
             return choice
         features = {**choice.features, PAIR: [weak.model.name, strong.model.name]}
         # Only where answers can be compared: on open text, agreement means nothing.

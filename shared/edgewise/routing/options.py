@@ -51,7 +51,8 @@ class Options:
     agree: bool = True
     """Whether two cheap models may be asked at once."""
     judge: str | None = None
-    """A model that judges a cheap answer when nothing free can."""
+    """A model that grades a cheap answer where nothing free settles it and a verdict is worth its price; `self`: the
+    model that answered."""
     guarantee: Mapping[str, Any] = field(default_factory=dict)
     """{"model": name, "delta": quality points, 0 to 1}: no worse than that model (the best of the candidates, when
     none is named) by more than delta on average."""

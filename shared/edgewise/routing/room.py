@@ -25,16 +25,17 @@ from edgewise.routing.calls import Calls
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.complexity import question_of
 from edgewise.routing.drive import MAX_RETRIES, MAX_WAIT_S, RESTING, Drive
+from edgewise.routing.judging import SELVES
 from edgewise.routing.knowing import Knowing, Lengths, Reading, pair_of
 from edgewise.routing.learning import Learning
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
 from edgewise.routing.overrides import Overrides
 from edgewise.routing.pacing import Pacing
-from edgewise.routing.rescue import Rescue, distinct, usable, wanted
+from edgewise.routing.rescue import Rescue, asked_for, distinct, may_use, usable, wanted
 from edgewise.routing.retry_budget import RetryBudget
 from edgewise.routing.scorer import ends
-from edgewise.routing.shortlist import Shortlist
+from edgewise.routing.shortlist import Judges, Shortlist
 from edgewise.routing.strategies import BY_NAME
 from edgewise.routing.tokens import Corrections
 from edgewise.routing.upkeep import Labels
@@ -138,16 +139,16 @@ class Room:
         asked, options = self._read(request, plan)
         if asked.many:
             self.learning.refresh()
-        ask = self.ask(request, target.models, asked, options, plan.tenant)
+        ask = self.ask(request, target.models, asked, options, plan)
         name = options.strategy or (self.default_strategy if asked.market else "fallback")
         if options.guarantee and asked.many and name not in PROVED:
             # A promise that a key's owner was given is not undone by a strategy that a request names.
             name = "learned"
         choice = self._rescue.complete(BY_NAME[name](ask), ask, request, plan.models)
-        return self.learning.mark(choice, ask, ends(ask.candidates, ask.reference)) if asked.many else choice
+        return self.learning.mark(choice, ask) if asked.many else choice
 
     def ask(
-        self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options, tenant: str = ""
+        self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options, plan: Plan
     ) -> Ask:
         """Everything a strategy may know of this request. Pure but for what this process has seen."""
         demand = demand_of(request)
@@ -160,7 +161,7 @@ class Room:
         candidates = self._shortlist.candidates(fitting or models, demand, reading.difficulty, keep_order=in_order)
         candidates, reference = self._reference(candidates, models, asked, options, (demand, reading.difficulty))
         kind = evidence.comparable(request)
-        gain, extra = self._learned(candidates, reading, options, (tenant, reference, kind))
+        gain, extra = self._learned(candidates, reading, options, (plan.tenant, reference, kind))
         return Ask(
             demand=demand,
             candidates=candidates,
@@ -183,9 +184,10 @@ class Room:
             window_lambda=self.pacing.price if self.pacing else 0.0,
             uniform=self.clock.uniform,
             in_flight=self.in_flight,
-            pinned=self._sessions.get(_session(tenant, options.session)),
+            pinned=self._sessions.get(_session(plan.tenant, options.session)),
             comparable=kind,
             reference=reference,
+            graders=self._shortlist.graders(self._judges(options, plan), candidates, demand),
             extra=extra,
         )
 
@@ -214,6 +216,21 @@ class Room:
             )
         (found,) = self._shortlist.candidates(able[:1], *at, keep_order=True)
         return (*candidates, found), found
+
+    def _judges(self, options: Options, plan: Plan) -> Judges:
+        """Who grades answers. A judge that is not there, or not for this key, is no evidence, and fails no request."""
+        if options.judge is None or options.judge in SELVES:
+            return options.judge is not None
+        try:
+            found = self._named_models(options.judge)
+        except ModelNotFound:
+            return False
+        # Who may ask `auto` may not name any model they like as a judge: what a request names must be its key's own.
+        named = asked_for("judge", plan.request.routing)
+        may = [
+            m for m in found if names.allows(m, plan.models) or (not named and may_use(m, plan.request, plan.models))
+        ]
+        return may[0] if may else False
 
     def _learned(
         self, candidates: Sequence[Candidate], reading: Reading, options: Options,
@@ -255,6 +272,7 @@ class Room:
             Calls(caller, trail, self.breakers, self.budget, self.in_flight),
             deadline,
             log_length=self.knowing.log_length,
+            calibrated=self.knowing.calibrated,
             max_retries=self.max_retries,
             max_wait_s=self.max_wait_s,
         )

@@ -15,11 +15,12 @@ goes straight to the strong model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 
 from edgewise.routing.ask import Ask, Candidate, total
+from edgewise.routing.judging import Grader, passing
 from edgewise.words import Usd
 
 KAPPA = 1.3
@@ -33,6 +34,8 @@ ALONE_LIFT = 0.02
 """How much better than its mean the answers are in which nothing is amiss."""
 HARDER = 0.72
 """Strong model's quality on questions that the cheap ones disagree on, over its mean (59.8 of 83.6)."""
+ESCALATED = 0.9
+"""Strong model's quality on questions whose cheap answer was not kept, over its mean."""
 MOST_CANDIDATES = 8
 
 
@@ -47,6 +50,8 @@ class Scored:
     latency_ms: float
     value: float
     accept: float = 1.0
+    grader: Grader | None = None
+    """Who grades the first answer where its own looks leave it open."""
 
     @property
     def cost_usd(self) -> Usd | None:
@@ -54,10 +59,11 @@ class Scored:
 
     @property
     def worst_usd(self) -> Usd | None:
-        return total([c.worst_usd for c in (*self.first, *([self.strong] if self.strong else []))])
+        parts = [c.worst_usd for c in (*self.first, *([self.strong] if self.strong else []))]
+        return total([*parts, self.grader.worst_usd] if self.grader else parts)
 
     def label(self) -> str:
-        names = "+".join(c.model.name for c in self.first)
+        names = "+".join(c.model.name for c in self.first) + (f" ({self.grader.source})" if self.grader else "")
         return f"{names}→{self.strong.model.name}" if self.strong else names
 
 
@@ -114,10 +120,7 @@ def plans(ask: Ask) -> list[Scored]:
 def _cascades(ask: Ask, cheaper: Sequence[Candidate], strong: Candidate, lam: float, mu: float) -> list[Scored]:
     found = []
     for cheap in cheaper:
-        accept = ALONE_ACCEPT * cheap.quality
-        if pays(accept, cheap.cost, strong.cost):
-            quality = accept * min(1.0, cheap.quality + ALONE_LIFT) + (1 - accept) * strong.quality * 0.9
-            found.append(_cascade((cheap,), strong, accept, quality, lam, mu))
+        found += [plan for plan in (alone(cheap, strong, lam, mu), graded(ask, cheap, strong, lam, mu)) if plan]
         if ask.comparable is None or not ask.options.agree:
             continue
         second = partner(ask, cheap, strong)
@@ -127,6 +130,39 @@ def _cascades(ask: Ask, cheaper: Sequence[Candidate], strong: Candidate, lam: fl
                 quality = accept * PAIR_QUALITY + (1 - accept) * strong.quality * HARDER
                 found.append(_cascade((cheap, second), strong, accept, quality, lam, mu))
     return found
+
+
+def alone(cheap: Candidate, strong: Candidate, lam: float, mu: float) -> Scored | None:
+    """A cheap model whose answer is kept unless it looks wrong; None where that would not pay."""
+    accept = ALONE_ACCEPT * cheap.quality
+    if not pays(accept, cheap.cost, strong.cost):
+        return None
+    quality = accept * min(1.0, cheap.quality + ALONE_LIFT) + (1 - accept) * strong.quality * ESCALATED
+    return _cascade((cheap,), strong, accept, quality, lam, mu)
+
+
+def graded(ask: Ask, cheap: Candidate, strong: Candidate, lam: float, mu: float) -> Scored | None:
+    """The same with a verdict on every answer that looks right; None where that would not pay, or nobody may grade."""
+    grader = ask.graders.get(cheap.model.name)
+    if grader is None or grader.cost_usd is None:
+        return None
+    share, right = passing(min(1.0, cheap.quality + ALONE_LIFT), grader.source)
+    accept = ALONE_ACCEPT * share
+    checked = cheap.cost + ALONE_ACCEPT * float(grader.cost_usd)
+    if not pays(accept, checked, strong.cost):
+        return None
+    quality = accept * right + (1 - accept) * strong.quality * ESCALATED
+    cost = checked + (1 - accept) * KAPPA * strong.cost
+    latency = cheap.latency_ms + ALONE_ACCEPT * grader.latency_ms + (1 - accept) * strong.latency_ms
+    return replace(_scored((cheap,), strong, quality, cost, latency, lam, mu, accept), grader=grader)
+
+
+def worthwhile(ask: Ask, cheap: Candidate, strong: Candidate) -> Grader | None:
+    """Who should grade `cheap` before `strong` is asked; None where a verdict costs more than it brings."""
+    lam, mu = ask.options.lam + ask.window_lambda, ask.options.latency_weight
+    without, found = alone(cheap, strong, lam, mu), graded(ask, cheap, strong, lam, mu)
+    better = found is not None and (without is None or found.value > without.value)
+    return found.grader if found is not None and better else None
 
 
 def partner(ask: Ask, cheap: Candidate, strong: Candidate) -> Candidate | None:

@@ -10,12 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from edgewise.routing.ask import USUAL_OUTPUT_TOKENS, Candidate, Demand, price
+from edgewise.routing.ask import USUAL_OUTPUT_TOKENS, Candidate, Demand, grader_of, price
 from edgewise.routing.breaker import Breakers
+from edgewise.routing.judging import Grader
 from edgewise.routing.scorer import family
 from edgewise.routing.tokens import Corrections
 from edgewise.words import TIERS, Model
 
+Judges = Model | bool
+"""A model that grades all; True: each grades itself; False: nobody grades."""
 MOST = 14
 A_TIER = 3
 UNKNOWN_QUALITY = 0.7
@@ -32,6 +35,16 @@ class Shortlist:
     corrections: Corrections
     breakers: Breakers
     _rates: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def graders(self, judge: Judges, candidates: Sequence[Candidate], demand: Demand) -> dict[str, Grader]:
+        """Who would grade whose answer, priced; a judge whose context is too small grades nobody."""
+        if judge is False:
+            return {}
+        found = {
+            c.model.name: grader_of(c.model if judge is True else judge, c.model, demand, self.corrections)
+            for c in candidates
+        }
+        return {name: grader for name, grader in found.items() if grader is not None}
 
     def forget(self) -> None:
         """Prices may have changed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from edgewise.routing.ask import Ask, Candidate, total
-from edgewise.routing.scorer import Scored
+from edgewise.routing.judging import Grader
+from edgewise.routing.scorer import Scored, worthwhile
 from edgewise.routing.strategies.single import by_nearness, plan_row
 from edgewise.words import Choice, Estimate, Step, Usd
 
@@ -18,45 +20,48 @@ def from_plan(ask: Ask, plan: Scored, strategy: str, reason: str, others: Sequen
     final = plan.strong or plan.first[0]
     steps: tuple[Step, ...] = (Step((final.model,)),)
     if plan.strong is not None:
-        steps = (first_step(ask, plan.first), *steps)
+        steps = (first_step(ask, plan.first, plan.grader), *steps)
     return Choice(
         steps=steps,
         strategy=strategy,
         reason=reason,
         expected=Estimate(round(plan.quality, 4), plan.cost_usd, plan.latency_ms),
-        worst_usd=worst_of(ask, (plan.first, (final,)) if plan.strong else (plan.first,)),
+        worst_usd=worst_of(ask, (plan.first, (final,)) if plan.strong else (plan.first,), [plan.grader]),
         fallbacks=tuple(c.model for c in by_nearness(ask, final)),
         features=dict(ask.features),
         considered=tuple(row(other, chosen=other is plan) for other in (others or (plan,))[:12]),
     )
 
 
-def first_step(ask: Ask, first: Sequence[Candidate]) -> Step:
+def first_step(ask: Ask, first: Sequence[Candidate], grader: Grader | None = None) -> Step:
     check = AGREEMENT if len(first) > 1 else OWN
-    at_least = ask.options.at_least
-    return Step(tuple(c.model for c in first), check, at_least if at_least is not None else 0.6)
+    at_least = ask.options.at_least if ask.options.at_least is not None else 0.6
+    return Step(tuple(c.model for c in first), check, at_least, grader.model if grader is not None else None)
 
 
-def worst_of(ask: Ask, steps: Sequence[Sequence[Candidate]]) -> Usd | None:
-    """Every step is paid in full, and the last may be answered by its dearest fallback."""
+def worst_of(ask: Ask, steps: Sequence[Sequence[Candidate]], graders: Sequence[Grader | None] = ()) -> Usd | None:
+    """Every step and every verdict is paid in full, and the last may be answered by its dearest fallback."""
     *early, last = steps
     fallback = max((c.worst_usd for c in by_nearness(ask, last[0]) if c.worst_usd is not None), default=None)
     final = total([c.worst_usd for c in last])
     if final is not None and fallback is not None:
         final = max(final, fallback)
-    return total([*(c.worst_usd for step in early for c in step), final])
+    verdicts = [grader.worst_usd for grader in graders if grader is not None]
+    return total([*(c.worst_usd for step in early for c in step), *verdicts, final])
 
 
 def tiers(ask: Ask, chain: Sequence[Candidate], strategy: str, reason: str) -> Choice:
     """A chain of single models, cheapest first, each but the last with a check of its own answer."""
     *early, last = chain
-    steps = [*(first_step(ask, (c,)) for c in early), Step((last.model,))]
+    graders = [worthwhile(ask, cheap, dearer) for cheap, dearer in pairwise(chain)]
+    steps = [*(first_step(ask, (c,), grader) for c, grader in zip(early, graders, strict=True)), Step((last.model,))]
+    verdicts = ", ".join(f"{grader.source} by {grader.model.name}" for grader in graders[:1] if grader is not None)
     return Choice(
         steps=tuple(steps),
         strategy=strategy,
-        reason=reason,
+        reason=f"{reason}, {verdicts}" if verdicts else reason,
         expected=Estimate(last.quality, chain[0].cost_usd, chain[0].latency_ms),
-        worst_usd=worst_of(ask, [(c,) for c in chain]),
+        worst_usd=worst_of(ask, [(c,) for c in chain], graders),
         fallbacks=tuple(c.model for c in by_nearness(ask, last) if c.model not in [x.model for x in chain]),
         features=dict(ask.features),
         considered=tuple(plan_row([c], c.quality, c.cost_usd, c.latency_ms) for c in chain),
