@@ -25,6 +25,7 @@ from edgewise.jobs.ports import Ask, Calls
 from edgewise.words import Principal
 
 TRIES = 3
+LONGEST_WAIT_S = 60.0
 WATCHED_S = 0.5
 """How long an event may wait to be told when the client said that it would watch."""
 UNWATCHED_S = 2.0
@@ -60,9 +61,10 @@ class Making:
                 served, _ = await self._lines.serve(ask, caller, request)
                 break
             except EdgewiseError as error:
-                if left == 0 or not (error.status == 429 or error.status >= 500):
-                    return self.failed(kept, error)
                 wait_s = getattr(error, "retry_after_s", None) or 2.0 ** (TRIES - left)
+                # A budget that is gone comes back with its window: that is not waited for here.
+                if left == 0 or wait_s > LONGEST_WAIT_S or not (error.status == 429 or error.status >= 500):
+                    return self.failed(kept, error)
             await self._clock.sleep(wait_s)
         if kept.url != "/v1/responses":
             return Made("completed", {**told(served), "id": kept.id, "status": "completed"})
