@@ -220,13 +220,20 @@ def other(path: str, asked: Any) -> dict[str, Any]:
     """Models and embeddings."""
     if path.endswith("/embeddings"):
         inputs = asked["input"] if isinstance(asked["input"], list) else [asked["input"]]
-        rows = [
-            {"object": "embedding", "index": i, "embedding": [float(len(str(x))), 1.0, 0.5]}
-            for i, x in enumerate(inputs)
-        ]
+        rows = [{"object": "embedding", "index": i, "embedding": _vector(x, asked)} for i, x in enumerate(inputs)]
         usage = {"prompt_tokens": len(rows), "total_tokens": len(rows)}
         return {"object": "list", "data": rows, "model": asked.get("model"), "usage": usage}
     models = [
         {"id": name, "object": "model", "created": CREATED, "owned_by": "upstream"} for name in ("small", "large")
     ]
     return {"object": "list", "data": models}
+
+
+def _vector(text: Any, asked: Any) -> list[float]:
+    """Three numbers, or as many as were asked for: then texts that share words are near."""
+    if not asked.get("dimensions"):
+        return [float(len(str(text))), 1.0, 0.5]
+    found = [0.0] * int(asked["dimensions"])
+    for word in words(str(text).lower()):
+        found[sum(word.strip("?.,! ").encode()) % len(found)] += 1.0
+    return found

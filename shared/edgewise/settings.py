@@ -171,9 +171,18 @@ class Settings(BaseModel):
     cache_follow_s: float = 60.0
     """How long a request waits for the same request's answer before it calls for itself."""
     cache_meaning_timeout_s: float = 1.0
-    """How long a match by meaning may take before it counts as a miss."""
+    """How long a match by meaning may take, embedding included, before it counts as a miss."""
     cache_quorum: int = 3
     """Tenants that must have asked before a shared namespace serves an entry to another."""
+    cache_embedder: str = "default"
+    """Who embeds what is matched by meaning: `default`, within this process, or `provider/model` of a provider that
+    embeds. Another than the default has no prior: nothing but repeats is served before a judge's labels allow it."""
+    cache_embedder_dimensions: int | None = Field(default=None, ge=64, le=4096, multiple_of=64)
+    """Dimensions to ask that service for; None: as many as its model gives."""
+    cache_index_rows: int = Field(default=100_000, ge=1_000)
+    """Wordings of one partition that a process holds to search; a larger one is left to `cache_vector_index`."""
+    cache_vector_index: bool = False
+    """The cache table has DynamoDB's own vector indexes, for partitions that outgrow memory."""
     cache_judge_model: str | None = None
     """A model that labels a sample of matches by meaning, off the request path; None: only feedback teaches."""
     cache_judge_missed: float = Field(default=0.1, ge=0, lt=0.5)

@@ -1,13 +1,17 @@
-"""The in-process embedders: unit rows, near for rewordings, of a fixed space."""
+"""Embedders: unit rows, near for rewordings, of a fixed space; a service that fails costs a miss."""
 
 from __future__ import annotations
+
+import asyncio
 
 import numpy as np
 import pytest
 
-from edgewise.query.embed import ByLanguage
+from edgewise.clock import FakeClock
+from edgewise.query.embed import ByLanguage, EmbedderDown
 from edgewise.query.embed.minilm import MiniLm
 from edgewise.query.embed.multilingual import Multilingual
+from edgewise.query.embed.remote import RemoteEmbedder
 from edgewise.query.embed.wordpiece import CLS, SEP, WordPiece
 
 
@@ -47,58 +51,86 @@ def test_chinese_has_an_embedder_of_its_own() -> None:
     assert shipped.of("Wo finde ich den Bahnhof in München?") is None
 
 
-def test_titan_is_asked_in_its_own_words() -> None:
-    """The request and the answer as the service model has them."""
-    from io import BytesIO
+class Service:
+    """A service of two directions that counts what it is asked."""
 
-    from botocore.response import StreamingBody
-    from botocore.stub import Stubber
+    def __init__(self, clock: FakeClock, timeout_s: float = 1.0, dim: int = 64) -> None:
+        self.calls: list[list[str]] = []
+        self.fails: Exception | None = None
+        self.dim = dim
+        self.embedder = RemoteEmbedder("them/model", self, clock, timeout_s=timeout_s)
 
-    from edgewise.aws import Aws, AwsOptions
-    from edgewise.query.embed.bedrock import MODEL, Titan
-
-    aws = Aws(AwsOptions(region="us-east-1", access_key_id="test", secret_access_key="test"))
-    body = b'{"embedding": [0.6, 0.8], "inputTextTokenCount": 2}'
-    asked = '{"inputText": "hello", "dimensions": 2, "normalize": true}'
-    with Stubber(aws.client("bedrock-runtime")) as stub:
-        answer = {"body": StreamingBody(BytesIO(body), len(body)), "contentType": "application/json"}
-        stub.add_response("invoke_model", answer, {"modelId": MODEL, "body": asked})
-        rows = Titan(aws, dim=2).encode(["hello"])
-    aws.close()
-    assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]
+    async def __call__(self, texts: list[str]) -> list[list[float]]:
+        self.calls.append(texts)
+        if isinstance(self.fails, TimeoutError):
+            await asyncio.Event().wait()
+        if self.fails:
+            raise self.fails
+        return [[3.0, 4.0 * len(text), *[0.0] * (self.dim - 2)] for text in texts]
 
 
-def test_a_remote_embedder_orders_and_normalises_rows() -> None:
-    import json
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
+async def test_a_service_s_vectors_are_brought_to_unit_length_and_remembered(clock: FakeClock) -> None:
+    """A question that is not found is stored under the same vector: that is one call."""
+    service = Service(clock)
+    rows = await service.embedder.encode(["a", "bb", "a"])
+    assert rows.shape == (3, 64) and rows.dtype == np.float32
+    assert np.allclose(rows[0][:2], [0.6, 0.8]) and np.allclose(np.linalg.norm(rows, axis=1), 1)
+    assert np.array_equal(await service.embedder.encode(["bb"]), rows[1:2])
+    assert service.calls == [["a", "bb"]]
+    assert service.embedder.id == "them/model/64"
 
-    from edgewise.query.embed.remote import RemoteEmbedder
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            assert asked["model"] == "m" and self.headers["authorization"] == "Bearer k"
-            rows = [{"index": 1, "embedding": [0, 2]}, {"index": 0, "embedding": [3, 4]}]
-            body = json.dumps({"data": rows[: len(asked["input"])]}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+async def test_many_texts_go_in_parts(clock: FakeClock) -> None:
+    service = Service(clock)
+    texts = [f"text {n}" for n in range(600)]
+    assert len(await service.embedder.encode(texts)) == 600
+    assert [len(part) for part in service.calls] == [256, 256, 88]
 
-        def log_message(self, *_: object) -> None:
-            pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            found = RemoteEmbedder(f"http://127.0.0.1:{server.server_port}/v1", "m", 2, api_key="k")
-            assert np.allclose(found.encode(["a", "b"]), np.array([[0.6, 0.8], [0.0, 1.0]]))
-            with pytest.raises(ValueError, match="shape"):
-                RemoteEmbedder(f"http://127.0.0.1:{server.server_port}/v1", "m", 3, api_key="k").encode(["a", "b"])
-        finally:
-            server.shutdown()
-            thread.join()
-    with pytest.raises(ValueError, match="http"):
-        RemoteEmbedder("file:///etc", "m", 2)
+@pytest.mark.parametrize("trouble", [ConnectionError(), TimeoutError()])
+async def test_a_service_that_fails_is_left_alone_for_a_while(trouble: Exception, clock: FakeClock) -> None:
+    """One caller in ten seconds waits for it; the others know at once."""
+    service = Service(clock, timeout_s=0.001)
+    service.fails = trouble
+    for _ in range(3):
+        with pytest.raises(EmbedderDown):
+            await service.embedder.encode(["a"])
+    assert len(service.calls) == 1
+    service.fails = None
+    clock.time += 10
+    assert len(await service.embedder.encode(["a"])) == 1
+
+
+async def test_callers_at_the_same_time_do_not_take_each_other_for_trouble(clock: FakeClock) -> None:
+    service = Service(clock)
+    found = await asyncio.gather(*(service.embedder.encode([text]) for text in ("a", "b", "c")))
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize(("dim", "why"), [(2, "shape"), (0, "shape")])
+async def test_vectors_that_cannot_be_searched_are_refused(dim: int, why: str, clock: FakeClock) -> None:
+    service = Service(clock)
+
+    async def wrong(texts: list[str]) -> list[list[float]]:
+        return [[1.0] * dim for _ in texts]
+
+    with pytest.raises(EmbedderDown, match=why):
+        await RemoteEmbedder("m", wrong, clock, timeout_s=1).encode(["a"])
+    assert service.calls == []
+
+
+async def test_a_vector_without_a_direction_is_refused(clock: FakeClock) -> None:
+    async def nothing(texts: list[str]) -> list[list[float]]:
+        return [[0.0] * 64 for _ in texts]
+
+    with pytest.raises(EmbedderDown, match="direction"):
+        await RemoteEmbedder("m", nothing, clock, timeout_s=1).encode(["a"])
+
+
+async def test_a_server_that_changes_its_model_has_another_vector_space(clock: FakeClock) -> None:
+    service = Service(clock)
+    await service.embedder.encode(["a"])
+    service.dim = 128
+    await service.embedder.encode(["b"])
+    assert service.embedder.id == "them/model/128"
+    assert (await service.embedder.encode(["a"])).shape == (1, 128)

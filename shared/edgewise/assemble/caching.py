@@ -8,8 +8,7 @@ from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from edgewise.assemble.embedding import HouseEmbedder
     from edgewise.aws import Aws
     from edgewise.background import Background
     from edgewise.cache.known import KnownKeys
@@ -20,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def cache_of(
-    settings: Settings, clock: Clock, aws: Aws, background: Background, judge: Callable[[], Judge | None]
+    settings: Settings,
+    clock: Clock,
+    aws: Aws,
+    background: Background,
+    *,
+    judge: Judge | None = None,
+    embedder: HouseEmbedder | None = None,
 ) -> CacheRoom:
     from edgewise.cache.build import near_of, room_of, store_of
     from edgewise.cache.options import CacheOptions
@@ -29,7 +34,7 @@ def cache_of(
     near = near_of(clock, settings.cache_policy, **bounds)
     table = Table(aws, settings.cache_table) if settings.cache_table else None
     store = store_of(clock, table, settings.bucket, settings.cache_spill_bytes, **bounds)
-    meaning = LateMeaning(settings, clock, aws, store, background, judge)
+    meaning = LateMeaning(settings, clock, aws, store, background, judge, embedder)
     options = CacheOptions.of(settings)
     known = known_keys(settings, clock, aws)
     return room_of(clock, options, near, store, table=table, meaning=meaning, background=background, known=known)

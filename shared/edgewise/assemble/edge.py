@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgewise.api.app import app
 from edgewise.assemble.embedding import embedders
 from edgewise.assemble.house import House, build
+from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import AwsError, Table
 from edgewise.flow import Rooms
 from edgewise.settings import Settings
@@ -70,8 +71,8 @@ def around(house: House) -> FastAPI:
     return application
 
 
-async def _ready(house: House) -> dict[str, bool]:
-    """Whether each table that there is answers a read."""
+async def _ready(house: House) -> dict[str, Any]:
+    """Whether each table that there is answers a read; and, as text, what is missing that costs only hits."""
 
     async def answers(name: str) -> bool:
         try:
@@ -83,7 +84,9 @@ async def _ready(house: House) -> dict[str, bool]:
 
     settings = house.settings
     tables = {"cache": settings.cache_table, "state": settings.state_table}
-    return {part: await answers(name) for part, name in tables.items() if name}
+    parts: dict[str, Any] = {part: await answers(name) for part, name in tables.items() if name}
+    missing = house.cache.meaning.missed() if isinstance(house.cache.meaning, LateMeaning) else ""
+    return {**parts, "meaning": missing} if missing else parts
 
 
 def _later(house: House) -> dict[str, Any]:

@@ -1,28 +1,95 @@
-"""Who embeds, by the name that a client asks for."""
+"""Who embeds: by the name that a client asks for, and for the cache, by the operator's setting."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from edgewise.words import Model
+from edgewise.clock import Clock, Deadline
+from edgewise.record.room import RecordRoom
+from edgewise.settings import Settings
+from edgewise.words import Attempt, Model
 
 if TYPE_CHECKING:
     from edgewise.api.embeddings import Embed, Find
     from edgewise.assemble.house import House
+    from edgewise.provider.port import Provider
+    from edgewise.query.embed.remote import RemoteEmbedder
+
+SHARE_OF_TIMEOUT = 0.8
+"""Of the time that a match by meaning has, what embedding may take; the rest is for search and verification."""
 
 
 def embedders(house: House) -> Find:
     """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
+    return lambda name: named(house.providers, house.models, name)
 
-    def find(name: str) -> tuple[Model, Embed] | None:
-        first, _, rest = name.partition("/")
-        named = rest != "" and first in house.providers
-        for provider in [house.providers[first]] if named else house.providers.values():
-            embed: Embed | None = getattr(provider, "embed", None)
-            if embed is not None:
-                model_id = rest if named else name
-                known = (m for m in house.models if m.provider == provider.name and m.id == model_id)
-                return next(known, Model(provider.name, model_id)), embed
-        return None
 
-    return find
+def named(providers: Mapping[str, Provider], models: Iterable[Model], name: str) -> tuple[Model, Embed] | None:
+    """See `embedders`; None when nothing embeds by that name."""
+    first, _, rest = name.partition("/")
+    is_named = rest != "" and first in providers
+    for provider in [providers[first]] if is_named else providers.values():
+        embed: Embed | None = getattr(provider, "embed", None)
+        if embed is not None:
+            model_id = rest if is_named else name
+            known = (m for m in models if m.provider == provider.name and m.id == model_id)
+            return next(known, Model(provider.name, model_id)), embed
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HouseEmbedder:
+    """The service that the operator chose to embed questions. Its calls are on the house's account, as a judge's."""
+
+    model: Model
+    embed: Embed
+    settings: Settings
+    clock: Clock
+    record: RecordRoom
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        providers: Mapping[str, Provider],
+        models: Iterable[Model],
+        clock: Clock,
+        record: RecordRoom,
+    ) -> HouseEmbedder | None:
+        """None: questions are embedded in this process. Raises ValueError when nothing here embeds by that name."""
+        name = settings.cache_embedder
+        if name == "default":
+            return None
+        found = named(providers, models, name) if "/" in name else None
+        if found is None or found[0].name != name:
+            raise ValueError(f"EDGEWISE_CACHE_EMBEDDER: nothing here embeds by the name {name!r} (provider/model)")
+        return cls(*found, settings, clock, record)
+
+    @property
+    def name(self) -> str:
+        """The model, and how many dimensions it is asked for: what tells its vectors from another's."""
+        asked = self.settings.cache_embedder_dimensions
+        return f"{self.model.name}@{asked}" if asked else self.model.name
+
+    def embedder(self) -> RemoteEmbedder:
+        from edgewise.query.embed.remote import RemoteEmbedder
+
+        timeout_s = self.settings.cache_meaning_timeout_s * SHARE_OF_TIMEOUT
+        return RemoteEmbedder(self.name, self._vectors, self.clock, timeout_s=timeout_s)
+
+    async def _vectors(self, texts: list[str]) -> list[list[float]]:
+        from edgewise.api.embeddings import called, vectors_of
+        from edgewise.assemble.judging import own_note
+
+        body: dict[str, Any] = {"model": self.model.id, "input": texts, "encoding_format": "float"}
+        if self.settings.cache_embedder_dimensions is not None:
+            body["dimensions"] = self.settings.cache_embedder_dimensions
+        deadline = Deadline.after(self.clock, self.settings.cache_meaning_timeout_s)
+        trail: list[Attempt] = []
+        try:
+            answer = await called(self.clock, self.model, self.embed, body, deadline, trail)
+        finally:
+            self.record.note(own_note(self.clock, "embedder", self.model, trail))
+        return vectors_of(answer)

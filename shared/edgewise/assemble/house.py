@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgewise.assemble.caching import cache_of
+from edgewise.assemble.embedding import HouseEmbedder
 from edgewise.assemble.gauges import CacheGauges
 from edgewise.assemble.learning import RecentHits, WrongHits
 from edgewise.assemble.taught import Taught
@@ -122,13 +123,6 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     background = Background(failed=lambda _: record.signal("BackgroundFailed"))
     memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
-    # The judge calls a model, and models are known further down; it is not wanted before a request is.
-    late: list[Judge] = []
-    cache = cache_of(settings, clock, aws, background, lambda: late[0] if late else None)
-    recent = RecentHits()
-    record.watch(recent)
-    record.watch(CacheGauges(cache, record, clock))
-    memory.feedback.learners.append(WrongHits(cache, recent))
     # Models are asked for at the real service even where a stand-in plays the tables.
     models_aws = Aws(AwsOptions(region=settings.aws_region)) if settings.local_aws_url else aws
     providers = _providers(settings, clock, models_aws)
@@ -147,8 +141,18 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     )
     memory.feedback.learners.append(Taught(router.learning))
     caller = Caller(providers, clock)
-    if settings.cache_judge_model:
-        late.append(_judge(settings, catalog, caller, clock, record))
+    cache = cache_of(
+        settings,
+        clock,
+        aws,
+        background,
+        judge=_judge(settings, catalog, caller, clock, record),
+        embedder=HouseEmbedder.of(settings, providers, catalog.models.values(), clock, record),
+    )
+    recent = RecentHits()
+    record.watch(recent)
+    record.watch(CacheGauges(cache, record, clock))
+    memory.feedback.learners.append(WrongHits(cache, recent))
     rooms = Rooms(policy, ExactAsker(Meaningful()), cache, router, caller, record, clock, background)
     return House(
         settings,
@@ -202,11 +206,13 @@ def _labels(settings: Settings, clock: Clock, aws: Aws) -> LearnTable | None:
     return LearnTable(Table(aws, settings.state_table), clock)
 
 
-def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, record: RecordRoom) -> Judge:
-    """Raises ValueError when the setting names no model that is there."""
+def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, record: RecordRoom) -> Judge | None:
+    """None: nobody labels matches. Raises ValueError when the setting names no model that is there."""
+    if not settings.cache_judge_model:
+        return None
     from edgewise.assemble.judging import ModelJudge
 
-    found = catalog.find(settings.cache_judge_model or "")
+    found = catalog.find(settings.cache_judge_model)
     if not found:
         raise ValueError(f"EDGEWISE_CACHE_JUDGE_MODEL: there is no model {settings.cache_judge_model!r} here")
     return ModelJudge(found[0], caller, clock, record, missed=settings.cache_judge_missed)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from edgewise.cache.semantic.shadow import Opinion
-from edgewise.chat import ChatRequest
 from edgewise.clock import Clock, Deadline
+from edgewise.grading import one_word, yes_share
 from edgewise.record.room import RecordRoom
 from edgewise.words import Attempt, Caller, Model, Note
 
@@ -45,38 +44,31 @@ class ModelJudge:
     async def judge(self, asked: str, kept: str, answer: str) -> Opinion:
         """Raises `UpstreamError` when the model does not answer; then there is no label."""
         text = PROMPT.format(asked=asked, kept=kept, answer=answer[:LONGEST_ANSWER_CHARS])
-        body: dict[str, Any] = {
-            "model": self.model.name,
-            "messages": [{"role": "user", "content": text}],
-            "max_tokens": 4,
-            "temperature": 0,
-        }
         trail: list[Attempt] = []
-        began = self.clock.tick()
         try:
             said = await self.caller.complete(
-                self.model, ChatRequest(body), Deadline.after(self.clock, self.timeout_s), trail
+                self.model, one_word(self.model, text), Deadline.after(self.clock, self.timeout_s), trail
             )
         finally:
-            self._note(trail, (self.clock.tick() - began) * 1000)
-        word = said.text.strip().strip(".!*\"'").lower()
-        return Opinion({"yes": True, "no": False}.get(word))
+            self.record.note(own_note(self.clock, "judge", self.model, trail))
+        yes = yes_share(said)
+        return Opinion(None if yes is None else yes > 0.5)
 
-    def _note(self, trail: list[Attempt], elapsed_ms: float) -> None:
-        costs = [attempt.cost_usd for attempt in trail]
-        known = None if not costs or None in costs else sum((cost for cost in costs if cost), Decimal(0))
-        self.record.note(
-            Note(
-                request_id=self.clock.token("judge_"),
-                route="judge",
-                at=self.clock.now(),
-                tenant="edgewise",
-                model=self.model.name,
-                provider=self.model.provider,
-                attempts=tuple(trail),
-                usage=trail[-1].usage if trail else None,
-                cost_usd=known,
-                latency_ms=elapsed_ms,
-                error=trail[-1].error if trail else None,
-            )
-        )
+
+def own_note(clock: Clock, route: str, model: Model, trail: list[Attempt]) -> Note:
+    """The record of a call that the gateway makes for itself: it is nobody's request."""
+    costs = [attempt.cost_usd for attempt in trail]
+    known = None if not costs or None in costs else sum((cost for cost in costs if cost), Decimal(0))
+    return Note(
+        request_id=clock.token(f"{route}_"),
+        route=route,
+        at=clock.now(),
+        tenant="edgewise",
+        model=model.name,
+        provider=model.provider,
+        attempts=tuple(trail),
+        usage=trail[-1].usage if trail else None,
+        cost_usd=known,
+        latency_ms=sum(attempt.latency_ms for attempt in trail),
+        error=trail[-1].error if trail else None,
+    )

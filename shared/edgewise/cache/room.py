@@ -70,13 +70,13 @@ class CacheRoom:
         self.popular = popular
         self._store = store
         self._rules = rules or LocalRules()
-        self._meaning = meaning or NoMeaning()
+        self.meaning: Meaning = meaning or NoMeaning()
         self._flights = Flights(clock)
         self._leading = Leading(clock, options, leases, self.stats.trouble)
         self._keeper = Keeper(
-            clock, options, near, store, self._meaning, self._flights, self._leading, self.stats, background, known
+            clock, options, near, store, self.meaning, self._flights, self._leading, self.stats, background, known
         )
-        self._finder = Finder(clock, options, near, store, self._rules, self._meaning, self.stats.trouble, known)
+        self._finder = Finder(clock, options, near, store, self._rules, self.meaning, self.stats.trouble, known)
 
     async def look(self, query: Query, plan: Plan) -> Verdict:
         """Never raises."""
@@ -251,7 +251,7 @@ class CacheRoom:
 
     async def _forget(self, key: str, partition: str | None = None) -> None:
         try:
-            await self._meaning.remove(key, partition)
+            await self.meaning.remove(key, partition)
         except Exception:  # noqa: BLE001 - an index that is behind is caught when the entry is read again
             self.stats.trouble["meaning-remove"] += 1
 
@@ -262,7 +262,7 @@ class CacheRoom:
         """
         removed = await self.purge(rule_of(self._clock.now(), scope=scope, key=key))
         try:
-            await self._meaning.feedback(key, None, wrong=True, similarity=similarity)
+            await self.meaning.feedback(key, None, wrong=True, similarity=similarity)
         except Exception:  # noqa: BLE001 - the entry is gone; the lesson is lost and counted
             self.stats.trouble["meaning-feedback"] += 1
         return removed > 0

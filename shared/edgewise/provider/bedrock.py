@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import orjson
+
 from edgewise.aws import Aws
 from edgewise.chat import Answer
-from edgewise.clock import Clock
+from edgewise.clock import Clock, Deadline
 from edgewise.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from edgewise.provider import bedrock_embed as embedding
 from edgewise.provider.bedrock_answer import MALFORMED, AnswerStream, answer_of
 from edgewise.provider.bedrock_ask import ask
 from edgewise.provider.http import broken
@@ -95,6 +98,24 @@ class Bedrock:
     def _converse(self, asked: dict[str, Any]) -> dict[str, Any]:
         try:
             told: dict[str, Any] = self._aws.client(_SERVICE).converse(**asked)
+            return told
+        except Exception as error:
+            raise self._translated(error) from error
+
+    async def embed(self, body: Mapping[str, Any], model_id: str, deadline: Deadline) -> dict[str, Any]:
+        """OpenAI's embeddings by Titan, a call a text. Raises `UpstreamError`, ModelNotFound, InvalidRequest."""
+        calls = [self._submit(partial(self._invoke, each)) for each in embedding.asked(body, model_id)]
+        try:
+            async with asyncio.timeout(max(0.0, deadline.left_s())):
+                return embedding.answer(await asyncio.gather(*calls), model_id)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The provider did not answer in time.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise broken("The provider's answer is not whole.") from error
+
+    def _invoke(self, asked: dict[str, Any]) -> dict[str, Any]:
+        try:
+            told: dict[str, Any] = orjson.loads(self._aws.client(_SERVICE).invoke_model(**asked)["body"].read())
             return told
         except Exception as error:
             raise self._translated(error) from error

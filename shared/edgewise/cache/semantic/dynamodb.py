@@ -1,7 +1,7 @@
 """The index's log and the bound's evidence in DynamoDB.
 
 The log lives in the cache table under `v#<partition>`, one item a change, which DynamoDB removes some time after the
-row it speaks of has expired. Evidence lives in the state table under `bound#<namespace>`: counters that many
+row it speaks of has expired. Evidence lives in the state table under `bound#[<space>#]<namespace>`: counters that many
 processes add to, one item a week so that old ones fade by weight.
 """
 
@@ -15,7 +15,7 @@ from edgewise.aws import AwsError, Table
 from edgewise.cache.port import StoreError
 from edgewise.cache.semantic.bound import CUTS, Evidence
 from edgewise.cache.semantic.index import Row
-from edgewise.cache.semantic.log import Added, Change, Removed, Vouched, earlier, place
+from edgewise.cache.semantic.log import Added, Change, Moved, Removed, Vouched, earlier, place
 from edgewise.clock import Clock
 
 REMEMBERED_S = 7 * 86_400.0
@@ -52,6 +52,8 @@ class DynamoLog:
                 }
             case Removed(key):
                 item |= {"op": "drop", "key": key, "expires_at": int(now + REMEMBERED_S)}
+            case Moved():
+                item |= {"op": "move", "expires_at": int(now + REMEMBERED_S)}
             case Vouched(id, principal):
                 item |= {"op": "vouch", "id": id, "who": [principal], "expires_at": int(now + REMEMBERED_S)}
         try:
@@ -76,6 +78,8 @@ class DynamoLog:
                         change = Added(row, small.astype(np.float32) * np.float32(item["scale"]))
                     case "drop":
                         change = Removed(item["key"])
+                    case "move":
+                        change = Moved()
                     case _:
                         change = Vouched(item["id"], item["who"][0])
                 found.append((str(item["sk"]), change))
@@ -85,12 +89,16 @@ class DynamoLog:
 
 
 class DynamoEvidence:
-    """Implements `edgewise.cache.semantic.shadow.EvidenceStore`."""
+    """Implements `edgewise.cache.semantic.shadow.EvidenceStore`.
 
-    def __init__(self, table: Table, clock: Clock, half_life_s: float) -> None:
+    space  sets evidence apart that must not be read as another's: scores depend on who embeds; '' is the shipped one's
+    """
+
+    def __init__(self, table: Table, clock: Clock, half_life_s: float, space: str = "") -> None:
         self._table = table
         self._clock = clock
         self._half_life_s = half_life_s
+        self._head = f"bound#{space}#" if space else "bound#"
 
     async def add(self, namespace: str, cells: Mapping[str, int], wrong: bool) -> None:
         if not cells:
@@ -99,7 +107,7 @@ class DynamoEvidence:
         names = {f"#{i}": f"{name}.{cell}.{int(wrong)}" for i, (name, cell) in enumerate(sorted(cells.items()))}
         try:
             await self._table.update(
-                f"bound#{namespace}",
+                self._head + namespace,
                 f"week#{int(now // WEEK_S):06d}",
                 "ADD " + ", ".join(f"{short} :one" for short in names) + " SET #until = :until",
                 names={**names, "#until": "expires_at"},
@@ -112,7 +120,7 @@ class DynamoEvidence:
     async def read(self, namespace: str) -> Evidence:
         now, evidence = self._clock.now(), Evidence()
         try:
-            async for item in self._table.query(f"bound#{namespace}", begins="week#"):
+            async for item in self._table.query(self._head + namespace, begins="week#"):
                 middle = (int(item["sk"][5:]) + 0.5) * WEEK_S
                 weight = 0.5 ** (max(0.0, now - middle) / self._half_life_s)
                 for name, count in item.items():
@@ -127,7 +135,7 @@ class DynamoEvidence:
 
     async def forget(self, namespace: str) -> None:
         try:
-            async for item in self._table.query(f"bound#{namespace}", begins="week#"):
+            async for item in self._table.query(self._head + namespace, begins="week#"):
                 await self._table.delete(item["pk"], item["sk"])
         except AwsError as error:
             raise StoreError(f"evidence not removed: {error.code}") from error

@@ -1,9 +1,14 @@
-"""The warm indexes of this process, each brought up to date before it is used.
+"""The indexes of this process, each brought up to date before it is searched.
 
 An index is made from its snapshot and the log since, then only from the log, and is never older than `staleness_s`.
 What this process adds or removes itself it sees at once. When the log since the snapshot has grown long, a new
 snapshot is written behind the request. Indexes that nobody asked for longest are forgotten when there are too many
 rows in all.
+
+A partition that outgrows memory moves to the table's own vector index, where there is one, as a hash table is rehashed
+while it grows: from half of its bound on, each row that is added is put there too, with one of those that came
+before. When it is full, a mark in its snapshot and its log sends everybody there. A row that was missed costs one call,
+whose answer is put there.
 """
 
 from __future__ import annotations
@@ -11,14 +16,41 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.background import Background
-from edgewise.cache.semantic.index import Row, WarmIndex
-from edgewise.cache.semantic.log import Added, Change, Log, Snapshots, apply, pack, unpack
+from edgewise.cache.semantic.index import Neighbour, Row, WarmIndex
+from edgewise.cache.semantic.log import (
+    MOVED,
+    Added,
+    Change,
+    Log,
+    Moved,
+    Removed,
+    Snapshots,
+    Vouched,
+    apply,
+    pack,
+    unpack,
+)
 from edgewise.clock import Clock
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
 
 SNAPSHOT_AFTER = 512
 """Changes since the snapshot after which a new one is due."""
+
+
+class Vectors(Protocol):
+    """Rows of partitions that have outgrown memory (`edgewise.cache.semantic.vectors`). Raises `StoreError`."""
+
+    async def put(self, partition: str, row: Row, vector: Array) -> None: ...
+    async def drop_key(self, partition: str, key: str) -> None: ...
+    async def vouch(self, partition: str, id: str, principal: str) -> None: ...
+    async def nearest(self, partition: str, vector: Array, k: int) -> list[Neighbour]: ...
 
 
 @dataclass(slots=True)
@@ -27,6 +59,7 @@ class _Held:
     cursor: str = ""
     read_at: float = float("-inf")
     since: int = 0
+    moved: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -35,6 +68,7 @@ class Library:
 
     staleness_s  the longest that another process's change may stay unseen
     max_rows     rows of all indexes together
+    vectors      where a partition of more than `most_rows` rows goes; None: it stays
     """
 
     def __init__(
@@ -45,6 +79,8 @@ class Library:
         *,
         staleness_s: float = 3.0,
         max_rows: int = 200_000,
+        vectors: Vectors | None = None,
+        most_rows: int = 100_000,
         background: Background | None = None,
     ) -> None:
         self._clock = clock
@@ -52,41 +88,62 @@ class Library:
         self._snapshots = snapshots
         self._staleness_s = staleness_s
         self._max_rows = max_rows
+        self._vectors = vectors
+        self._most_rows = most_rows
         self._background = background
         self._held: OrderedDict[str, _Held] = OrderedDict()
 
+    async def nearest(self, partition: str, vector: Array, k: int) -> list[Neighbour]:
+        """The `k` live rows of the partition most similar to `vector`, best first. Raises `StoreError`."""
+        held = await self._current(partition, len(vector))
+        if held.moved and self._vectors is not None:
+            return await self._vectors.nearest(partition, vector, k)
+        return held.index.nearest(vector, k, self._clock.now())
+
     async def open(self, partition: str, dim: int) -> WarmIndex:
-        """The partition's index, no older than it may be. Raises `StoreError`."""
+        """The partition's index, no older than it may be; empty when it has outgrown memory. Raises `StoreError`."""
+        return (await self._current(partition, dim)).index
+
+    async def _current(self, partition: str, dim: int) -> _Held:
         held = self._held.get(partition)
         if held is None:
             held = self._held[partition] = _Held(WarmIndex(dim))
         self._held.move_to_end(partition)
-        if self._clock.tick() - held.read_at > self._staleness_s:
+        if self._is_old(held):
             async with held.lock:
-                if self._clock.tick() - held.read_at > self._staleness_s:
+                if self._is_old(held):
                     await self._catch_up(partition, held, dim)
             self._forget()
-        return held.index
+        return held
+
+    def _is_old(self, held: _Held) -> bool:
+        return not held.moved and self._clock.tick() - held.read_at > self._staleness_s
 
     async def change(self, partition: str, dim: int, change: Change) -> None:
-        """Make a change, here at once and in the log for the others. Raises `StoreError`."""
+        """Make a change, here at once and where the others find it. Raises `StoreError`."""
         held = self._held.get(partition)
         if held is None and isinstance(change, Added):
             held = self._held[partition] = _Held(WarmIndex(dim))
+        if held is not None and self._vectors is not None and held.read_at == float("-inf"):
+            # Where its rows are is not known yet.
+            held = await self._current(partition, dim)
+        if held is not None and held.moved:
+            await self._move(partition, change)
+            return
         if held is not None:
             apply(held.index, change)
         await self._log.append(partition, change)
+        if held is not None and len(held.index) > self._most_rows // 2:
+            await self._move_along(partition, held.index, change)
 
-    async def remove(self, key: str, change: Change, partition: str | None) -> None:
+    async def remove(self, key: str, change: Removed, partition: str | None) -> None:
         """As `change`; without a partition, in every index that is open here."""
         named = [partition] if partition else list(self._held)
         for name in named:
             held = self._held.get(name)
-            had = held is not None and held.index.has_key(key)
-            if held is not None:
-                apply(held.index, change)
+            had = held is not None and (held.moved or held.index.has_key(key))
             if had or partition:
-                await self._log.append(name, change)
+                await self.change(name, held.index.dim if held else 0, change)
 
     def rows(self) -> int:
         """How many rows are held in all."""
@@ -94,33 +151,79 @@ class Library:
 
     async def snapshot(self, partition: str, dim: int) -> int:
         """Write the partition's snapshot; how many rows it holds. Raises `StoreError`."""
-        await self.open(partition, dim)
-        held = self._held[partition]
+        held = await self._current(partition, dim)
         held.index.sweep(self._clock.now())
         held.since = 0
-        await self._snapshots.save(partition, pack(held.index, held.cursor))
+        await self._save(partition, held)
         return len(held.index)
 
     async def _catch_up(self, partition: str, held: _Held, dim: int) -> None:
         if held.read_at == float("-inf"):
-            packed = await self._snapshots.load(partition)
-            found = unpack(packed, dim, self._clock.now()) if packed else None
-            if found is not None:
-                mine: list[Row] = held.index.rows
-                vectors = [held.index.vector(row.id) for row in mine]
-                held.index, held.cursor = found
-                for row, vector in zip(mine, vectors, strict=True):
-                    held.index.put(row, vector)
+            await self._hydrate(partition, held, dim)
+        if held.moved:
+            return
         changes = await self._log.since(partition, held.cursor)
         for at, change in changes:
+            if isinstance(change, Moved) and self._vectors is not None:
+                held.index, held.moved = WarmIndex(dim), True
+                return
             apply(held.index, change)
             if at > held.cursor:
                 held.cursor = at
                 held.since += 1
         held.read_at = self._clock.tick()
-        if held.since >= SNAPSHOT_AFTER and self._background is not None:
+        if self._is_outgrown(held.index):
+            await self._outgrown(partition, held)
+        elif held.since >= SNAPSHOT_AFTER and self._background is not None:
             held.since = 0
             self._background.spawn(self._save(partition, held))
+
+    async def _hydrate(self, partition: str, held: _Held, dim: int) -> None:
+        packed = await self._snapshots.load(partition)
+        if packed == MOVED and self._vectors is not None:
+            held.moved = True
+            return
+        found = unpack(packed, dim, self._clock.now()) if packed else None
+        if found is None:
+            return
+        mine: list[Row] = held.index.rows
+        vectors = [held.index.vector(row.id) for row in mine]
+        held.index, held.cursor = found
+        for row, vector in zip(mine, vectors, strict=True):
+            held.index.put(row, vector)
+
+    def _is_outgrown(self, index: WarmIndex) -> bool:
+        if self._vectors is None or len(index) <= self._most_rows:
+            return False
+        index.sweep(self._clock.now())
+        return len(index) > self._most_rows
+
+    async def _outgrown(self, partition: str, held: _Held) -> None:
+        """Send everybody to the vector index from now on."""
+        await self._snapshots.save(partition, MOVED)
+        await self._log.append(partition, Moved())
+        held.index, held.moved = WarmIndex(held.index.dim), True
+
+    async def _move_along(self, partition: str, index: WarmIndex, change: Change) -> None:
+        """Put the change into the vector index too and, with a row that is added, one of those that came before."""
+        if self._vectors is None:
+            return
+        await self._move(partition, change)
+        if isinstance(change, Added):
+            row = index.rows[len(index) - self._most_rows // 2 - 1]
+            await self._vectors.put(partition, row, index.vector(row.id))
+
+    async def _move(self, partition: str, change: Change) -> None:
+        assert self._vectors is not None
+        match change:
+            case Added(row, vector):
+                await self._vectors.put(partition, row, vector)
+            case Removed(key):
+                await self._vectors.drop_key(partition, key)
+            case Vouched(id, principal):
+                await self._vectors.vouch(partition, id, principal)
+            case Moved():
+                pass
 
     async def _save(self, partition: str, held: _Held) -> None:
         await self._snapshots.save(partition, pack(held.index, held.cursor))

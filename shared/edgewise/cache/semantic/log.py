@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OVERLAP_MS = 5_000
 MAGIC = b"EWIX1\n"
+MOVED = b"EWMV1\n"
+"""The whole snapshot of a partition that has outgrown memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,12 @@ class Vouched:
     principal: str
 
 
-Change = Added | Removed | Vouched
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The partition has outgrown memory: from here on its rows are in the table's own vector index."""
+
+
+Change = Added | Removed | Vouched | Moved
 
 
 class Log(Protocol):
@@ -79,6 +86,9 @@ def apply(index: WarmIndex, change: Change) -> None:
             index.drop_key(key)
         case Vouched(id, principal):
             index.note(id, principal)
+        case Moved():
+            # Where rows are is the library's business, and one that has no vector index keeps them.
+            pass
 
 
 def pack(index: WarmIndex, cursor: str) -> bytes:

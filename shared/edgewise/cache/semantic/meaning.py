@@ -13,11 +13,11 @@ It knows nothing of how a request becomes a partition, nor of what a model is.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.background import Background
@@ -45,12 +45,14 @@ MOST_RECENT = 10_000
 
 
 class Embedder(Protocol):
-    """`id` names the vector space: vectors of two ids are never compared."""
+    """`id` names the vector space: vectors of two ids are never compared. A service's `id` and `dim` are known after
+    its first answer."""
 
-    id: str
-    dim: int
-
-    def encode(self, texts: list[str]) -> Array:
+    @property
+    def id(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    def encode(self, texts: list[str]) -> Array | Awaitable[Array]:
         """(n, dim) float32 rows of unit length."""
         ...
 
@@ -152,8 +154,7 @@ class SemanticMeaning:
         vector = await _vector(embedder, query.text)
         near: list[tuple[str, Neighbour]] = []
         for partition in _partitions(query, embedder):
-            index = await self._library.open(partition, embedder.dim)
-            found = index.nearest(vector, self._options.candidates, self._clock.now())
+            found = await self._library.nearest(partition, vector, self._options.candidates)
             near += [(partition, each) for each in found if each.similarity >= self._options.least_cosine]
         if not near:
             return "absent"
@@ -278,10 +279,9 @@ class SemanticMeaning:
 
 
 async def _vector(embedder: Embedder, text: str) -> Array:
-    """The text's vector; a service is asked on a thread, since its client waits."""
-    if getattr(embedder, "remote", False):
-        return (await asyncio.to_thread(embedder.encode, [text]))[0]  # type: ignore[no-any-return]
-    return embedder.encode([text])[0]  # type: ignore[no-any-return]
+    """The text's vector; a service's is waited for."""
+    found = embedder.encode([text])
+    return (await found if isawaitable(found) else found)[0]  # type: ignore[no-any-return]
 
 
 def _partitions(query: Query, embedder: Embedder) -> list[str]:

@@ -108,13 +108,25 @@ class _Known:
 
 
 class Licences:
-    """The licence of each namespace, from evidence that is read again every `staleness_s`."""
+    """The licence of each namespace, from evidence that is read again every `staleness_s`.
 
-    def __init__(self, clock: Clock, store: EvidenceStore, judge: Judge | None, *, staleness_s: float = 10.0) -> None:
+    has_prior  False: the shipped cuts say nothing here, because another embedder scores; only labels count
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        store: EvidenceStore,
+        judge: Judge | None,
+        *,
+        staleness_s: float = 10.0,
+        has_prior: bool = True,
+    ) -> None:
         self._clock = clock
         self._store = store
         self._judge = judge
         self._staleness_s = staleness_s
+        self._has_prior = has_prior
         self._known: dict[str, _Known] = {}
         self._watches: dict[str, Watch] = {}
 
@@ -123,7 +135,8 @@ class Licences:
         known = await self._read(namespace)
         found = known.licences.get(bound)
         if found is None:
-            allowed = trusted(known.evidence, self._judge is not None, self._watch(namespace).alarmed)
+            alarmed = self._watch(namespace).alarmed
+            allowed = trusted(known.evidence, self._judge is not None, alarmed) if self._has_prior else ()
             found = licence(known.evidence, self.rule(bound), known.everywhere, prior=allowed)
             known.licences[bound] = found
         return found

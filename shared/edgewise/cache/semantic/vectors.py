@@ -1,13 +1,14 @@
-"""DynamoDB's own vector index, for a partition that outgrows memory.
+"""DynamoDB's own vector indexes, for partitions that outgrow memory.
 
-`SearchVectors` gives the nearest items of one hash value of the index's search schema; what comes back is only a
-candidate, verified and read again like any other. The index is one per table, made with the attribute `vector` (a list
-of numbers), cosine distance and the schema `partition` (HASH); `definition` says so in the API's words, since no
-emulator has it and CloudFormation may not either. Rows are items of their own, `pk = "x#<partition>"`, so that only
-partitions that were moved here pay for it.
+`SearchVectors` gives the nearest items of one hash value of an index's search schema; what comes back is only a
+candidate, verified and read again like any other. There is one index for each dimension that is used, since an index
+has one: over the attribute `vector<dim>` (a list of numbers), by cosine distance, with the schema `partition` (HASH);
+`definition` says so in the API's words. Rows are items of their own, `pk = "x#<partition>"`, so that only partitions
+that were moved here pay for it.
 
-DynamoDB's distance runs from 0 (the same) to 2: similarity is one less it. Source: the service model of
-`SearchVectors` and `CreateVectorIndexAction` in botocore 1.44.
+DynamoDB's distance runs from 0 (the same) to 2: similarity is one less it. No emulator has the operation; the tests
+hold requests and answers to the service's own model. Source: `SearchVectors` and `CreateVectorIndexAction` in
+botocore 1.44.
 """
 
 from __future__ import annotations
@@ -25,16 +26,20 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-INDEX = "meaning"
 _SHOWN = "id, #key, #text, until, who"
 _NAMES = {"#partition": "partition", "#key": "key", "#text": "text"}
 
 
+def index_of(dim: int) -> str:
+    """The name of the index of that dimension."""
+    return f"meaning-{dim}"
+
+
 def definition(dim: int) -> dict[str, Any]:
-    """The index as `UpdateTable` takes it (`VectorIndexUpdates: [{"Create": …}]`)."""
+    """An index as `UpdateTable` takes it (`VectorIndexUpdates: [{"Create": …}]`)."""
     return {
-        "IndexName": INDEX,
-        "VectorAttribute": {"AttributeName": "vector"},
+        "IndexName": index_of(dim),
+        "VectorAttribute": {"AttributeName": f"vector{dim}"},
         "SearchSchema": [{"AttributeName": "partition", "SearchSchemaElementType": "HASH"}],
         "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["id", "key", "text", "until", "who"]},
         "Dimensions": dim,
@@ -61,19 +66,36 @@ class DynamoVectors:
             "who": sorted(row.principals),
             "until": Decimal(repr(row.expires_at)),
             "expires_at": int(row.expires_at) + 1,
-            "vector": [Decimal(repr(round(float(x), 6))) for x in vector],
+            f"vector{len(vector)}": [Decimal(repr(round(float(x), 6))) for x in vector],
         }
         try:
             await self._table.put(item)
         except AwsError as error:
             raise StoreError(f"vector not written: {error.code}") from error
 
-    async def drop(self, partition: str, id: str) -> None:
-        """Forget the row. Raises `StoreError`."""
+    async def drop_key(self, partition: str, key: str) -> None:
+        """Forget every row of the entry. Raises `StoreError`."""
         try:
-            await self._table.delete(f"x#{partition}", id)
+            # Every wording's id begins with the entry's key.
+            doomed = [(item["pk"], item["sk"]) async for item in self._table.query(f"x#{partition}", begins=key)]
+            await self._table.delete_many(doomed)
         except AwsError as error:
-            raise StoreError(f"vector not removed: {error.code}") from error
+            raise StoreError(f"vectors not removed: {error.code}") from error
+
+    async def vouch(self, partition: str, id: str, principal: str) -> None:
+        """Note another principal of the row, if it is there. Raises `StoreError`."""
+        try:
+            await self._table.update(
+                f"x#{partition}",
+                id,
+                "SET who = list_append(who, :who)",
+                condition="attribute_exists(pk) AND NOT contains(who, :one)",
+                values={":who": [principal], ":one": principal},
+                returns="NONE",
+            )
+        except AwsError as error:
+            if not error.is_condition:
+                raise StoreError(f"vector not changed: {error.code}") from error
 
     async def nearest(self, partition: str, vector: Array, k: int) -> list[Neighbour]:
         """The `k` live rows most similar to `vector`, best first. Raises `StoreError`."""
@@ -82,7 +104,7 @@ class DynamoVectors:
                 "dynamodb",
                 "search_vectors",
                 TableName=self._table.name,
-                IndexName=INDEX,
+                IndexName=index_of(len(vector)),
                 SearchVector=[{"N": repr(round(float(x), 6))} for x in vector],
                 SearchConditionExpression="#partition = :partition",
                 ProjectionExpression=_SHOWN,

@@ -1,7 +1,7 @@
 """Embedders: texts to unit vectors, in this process or by a service.
 
     minilm        English, in process, 5 ms a question      multilingual  Chinese and 14 others, in process, 1 ms
-    bedrock       Amazon Titan                              remote        any OpenAI-compatible /embeddings
+    remote        a service: Amazon Titan, or any OpenAI-compatible /embeddings
 
 Each has an `id` that names its vector space; vectors of two ids are never compared, so the id is part of every
 partition. Nothing is loaded before the first text, and nothing is downloaded: weights come with packages of the extra
@@ -10,7 +10,7 @@ partition. Nothing is loaded before the first text, and nothing is downloaded: w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from edgewise.query.text import language
 
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+class EmbedderDown(Exception):
+    """A service that embeds did not, or not usably."""
+
+
 class Embedder(Protocol):
-    """`dim` is a multiple of 64. `encode` gives (n, dim) float32 rows of unit length."""
+    """One of this process. `dim` is a multiple of 64; `encode` gives (n, dim) float32 rows of unit length. A service's
+    is the same, awaited, and its `id` and `dim` are known after its first answer."""
 
     id: str
     dim: int
@@ -27,19 +32,22 @@ class Embedder(Protocol):
     def encode(self, texts: list[str]) -> np.ndarray[Any, Any]: ...
 
 
-class ByLanguage:
+E = TypeVar("E")
+
+
+class ByLanguage(Generic[E]):
     """English to one embedder, Chinese to another; other languages to none, since no verifier reads them."""
 
-    def __init__(self, english: Embedder | None, chinese: Embedder | None) -> None:
+    def __init__(self, english: E | None, chinese: E | None) -> None:
         self._by = {"en": english, "zh": chinese, "other": None}
 
-    @classmethod
-    def shipped(cls) -> ByLanguage:
+    @staticmethod
+    def shipped() -> ByLanguage[Embedder]:
         """The embedders of the extra `semantic`; they load on their first text."""
         from edgewise.query.embed.minilm import MiniLm
         from edgewise.query.embed.multilingual import Multilingual
 
-        return cls(MiniLm(), Multilingual())
+        return ByLanguage(MiniLm(), Multilingual())
 
-    def of(self, text: str) -> Embedder | None:
+    def of(self, text: str) -> E | None:
         return self._by[language(text)]
