@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ async def life(settings: Settings, graves: Path) -> None:
     house = build(settings)
     desk = desk_of(house)
     desk.room.options = OPTIONS
-    house.desk = type(desk)(desk.room, desk.uploads, Mortal(desk.shelf, graves), desk.webhooks)
+    mortal: Any = Mortal(desk.shelf, graves)
+    house.desk = replace(desk, shelf=mortal)
     assert settings.jobs_queue_url
     await pump(house.aws, settings.jobs_queue_url, worker_of(house).handle, most=1)
 

@@ -69,8 +69,9 @@ async def listening(settings: Settings) -> AsyncIterator[str]:
 def settings(moto_aws: Aws, moto_url: str, state_table: Table, cache_table: Table, bucket: str) -> Settings:
     queue, dead = asyncio.run(template.create_queues(moto_aws, f"killed-{state_table.name}", visibility_s=3))
     return Settings(
-        root_key=KEY, request_log=False, local_aws_url=moto_url, bucket=bucket, cache_timeout_s=5, cache_lease_s=1, hold_lease_s=4,
-        state_table=state_table.name, cache_table=cache_table.name, jobs_queue_url=queue, dead_letter_queue_url=dead,
+        root_key=KEY, request_log=False, local_aws_url=moto_url, bucket=bucket, cache_timeout_s=5, cache_lease_s=1,
+        hold_lease_s=4, state_table=state_table.name, cache_table=cache_table.name, jobs_queue_url=queue,
+        dead_letter_queue_url=dead,
     )  # fmt: skip
 
 
