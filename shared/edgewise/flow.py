@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Protocol, assert_never
 
 from edgewise.background import Background
+from edgewise.capped import Capped
 from edgewise.chat import Answer, ChatRequest, Chunks, Folding, begun, unfold
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError, UpstreamRefused
@@ -259,11 +260,12 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
     except BaseException as error:
         await rooms.cache.give_up(query, miss.lead, error if isinstance(error, EdgewiseError) else None)
         raise
+    caller = _caller(rooms, plan)
     try:
-        served.live = live = await rooms.router.carry_out(choice, plan.request, rooms.caller, deadline, served.attempts)
+        served.live = live = await rooms.router.carry_out(choice, plan.request, caller, deadline, served.attempts)
         if live.answer is not None:
             live.answer = await rooms.policy.mend(
-                plan, live.answer, lambda again: rooms.caller.complete(live.model, again, deadline, served.attempts)
+                plan, live.answer, lambda again: caller.complete(live.model, again, deadline, served.attempts)
             )
     except BaseException as error:
         await rooms.policy.settle(hold, served.attempts)
@@ -284,6 +286,10 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
     except BaseException:
         await rooms.cache.give_up(query, miss.lead, None)
         raise
+
+
+def _caller(rooms: Rooms, plan: Plan) -> Caller:
+    return Capped(rooms.caller) if plan.capped else rooms.caller
 
 
 async def _through(
@@ -343,7 +349,7 @@ async def _shadow(rooms: Rooms, plan: Plan, choice: Choice, live: Live, deadline
     except EdgewiseError:
         return
     try:
-        await rooms.router.compare(choice, plan, live, rooms.caller, deadline, asked.attempts)
+        await rooms.router.compare(choice, plan, live, _caller(rooms, plan), deadline, asked.attempts)
     finally:
         await rooms.policy.settle(hold, asked.attempts)
         rooms.record.note(note_of(rooms.clock, asked, SHADOW_ROUTE, None))

@@ -65,8 +65,12 @@ class Plan:
     """Allowed model names, with `*` as a wildcard."""
     routing: Mapping[str, Any] = field(default_factory=dict)
     """The key's routing policy; the request's own `routing` is laid over it."""
+    paces: tuple[tuple[float, float], ...] = ()
+    """The caller's budgets, each by (share of the money that is spent or held, share of its window that is gone)."""
     prefer_cheap: bool = False
     """A soft budget limit has been passed: route cheaper."""
+    capped: bool = False
+    """A budget holds: every call must have a worst case."""
     flags: tuple[str, ...] = ()
     """What the guards noticed, e.g. 'pii:email', 'injection'. Flagged answers are not kept for others."""
     masked: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +145,18 @@ class Model:
     @property
     def name(self) -> str:
         return f"{self.provider}/{self.id}"
+
+
+USUAL_BOUND = 4096
+THINKING_BOUND = 16_384
+"""What bounds an answer where neither the client nor the catalogue does: models that think spend tokens on it first."""
+
+
+def longest_answer(model: Model) -> int:
+    """Tokens that an answer of `model` has at most, where its request bounds none and money is capped: never more than
+    half of its context, which the question must fit into too."""
+    longest = model.output_tokens or (THINKING_BOUND if "reasoning" in model.capabilities else USUAL_BOUND)
+    return min(longest, model.context_tokens // 2) if model.context_tokens else longest
 
 
 @dataclass(frozen=True, slots=True)

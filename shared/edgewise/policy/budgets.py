@@ -41,10 +41,11 @@ def picodollars(usd: Usd) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of UTC time by name, and when it ends (seconds since the epoch, None: never)."""
+    """A stretch of UTC time by name, and when it begins and ends (seconds since the epoch, None: never)."""
 
     name: str
     ends_at: float | None
+    began_at: float = 0.0
 
 
 def window_of(per: Per, now: float) -> Window:
@@ -53,10 +54,10 @@ def window_of(per: Per, now: float) -> Window:
     day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     match per:
         case "day":
-            return Window(f"{day:%Y-%m-%d}", (day + timedelta(days=1)).timestamp())
+            return Window(f"{day:%Y-%m-%d}", (day + timedelta(days=1)).timestamp(), day.timestamp())
         case "month":
             following = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-            return Window(f"{day:%Y-%m}", following.timestamp())
+            return Window(f"{day:%Y-%m}", following.timestamp(), day.replace(day=1).timestamp())
         case "forever":
             return Window("ever", None)
         case _:
@@ -125,7 +126,9 @@ class Ledger:
             return None
         if choice.worst_usd is None:
             raise NotAllowed(
-                "The price of this model is unknown, so it cannot be used under a budget.", code="price_unknown"
+                "What this may cost at most is unknown (the model's price, or how long the prompt can become), so it "
+                "cannot be asked under a budget.",
+                code="price_unknown",
             )
         hold = Hold(self._clock.token("h"), touched, picodollars(choice.worst_usd))
         now = self._clock.now()
@@ -209,6 +212,17 @@ class Ledger:
             for line in watched
             if line.budget.soft is not None
         )
+
+    def paces(self, lines: Sequence[Line]) -> tuple[tuple[float, float], ...]:
+        """(share spent or held, share of the window gone) of each budget that ends, as last seen by this process: the
+        stored counter is told with every reservation, so nothing is read for it."""
+        now, found = self._clock.now(), []
+        for line in lines:
+            seen, ends_at = self._seen.get(_key(line)), line.window.ends_at
+            if seen is not None and ends_at is not None and line.till.cap > 0:
+                gone = (now - line.window.began_at) / (ends_at - line.window.began_at)
+                found.append((min(1.0, seen[1] / line.till.cap), min(1.0, max(0.0, gone))))
+        return tuple(found)
 
     async def state(self, lines: Sequence[Line]) -> list[dict[str, object]]:
         """Each budget with what is used of it, for `/v1/usage` and administration. Money as decimal strings."""

@@ -151,7 +151,9 @@ class PolicyRoom:
             cache=cached,
             models=terms.models,
             routing=terms.routing,
+            paces=self.desk.ledger.paces(lines) if lines else (),
             prefer_cheap=soft,
+            capped=bool(lines),
             flags=checked.flags,
             masked=checked.masked,
             headers=_headers(ticket, saved),
@@ -185,8 +187,8 @@ class PolicyRoom:
         check_models(plan, choice)
         lines: tuple[Line, ...] = plan.context.get("lines", ())
         if _repairs(plan) and choice.worst_usd is not None:
-            # A structured answer that does not fit is asked for once more.
-            choice = replace(choice, worst_usd=choice.worst_usd * 2)
+            # A structured answer that does not fit is asked for once more, and then it is part of the question.
+            choice = replace(choice, worst_usd=choice.worst_usd * 3)
         hold = await self.desk.ledger.reserve(lines, choice) if lines else None
         ticket: Ticket | None = plan.context.get("ticket")
         return _Pending(hold, ticket) if hold is not None or ticket is not None else None

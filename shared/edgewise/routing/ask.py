@@ -7,6 +7,7 @@ cache may be cheaper than a cheap one that starts cold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,16 +15,15 @@ from typing import Any
 
 from edgewise.chat import ChatRequest, Usage
 from edgewise.grading import THOUGHT_TOKENS, WORD_TOKENS
+from edgewise.routing.bound import image_tokens, most_prompt_tokens
 from edgewise.routing.judging import RUBRIC_TOKENS, Grader, source_of
 from edgewise.routing.options import Options
 from edgewise.routing.tokens import Corrections, prompt_tokens
-from edgewise.words import Model, Usd
+from edgewise.words import Model, Price, Usd, longest_answer
 
 USUAL_OUTPUT_TOKENS = 350
 """The mean answer when nothing is known of it (a few hundred tokens in every recorded set)."""
 UNKNOWN_GRADER_MS = 1500.0
-UNKNOWN_OUTPUT_LIMIT = 4096
-"""The longest answer to reserve for when neither client nor catalogue sets a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,9 @@ class Demand:
     cached_tokens: int = 0
     choices: int = 1
     has_image: bool = False
+    most_tokens: float | None = None
+    """The most tokens of the prompt without its images (`edgewise.routing.bound`); None: a tenth above the estimate."""
+    images: int = 0
 
     def fits(self, model: Model, factor: float = 1.0) -> bool:
         """Whether `model` can take the request at all: capabilities and context window."""
@@ -63,12 +66,15 @@ def demand_of(request: ChatRequest, prompt: int | None = None) -> Demand:
         needs.add("json_schema")
     if body.get("logprobs"):
         needs.add("logprobs")
+    most, images = most_prompt_tokens(request)
     return Demand(
         prompt_tokens=prompt_tokens(request) if prompt is None else prompt,
         output_limit=request.output_limit,
         needs=frozenset(needs),
         choices=request.choices,
         has_image=image,
+        most_tokens=most,
+        images=images,
     )
 
 
@@ -130,10 +136,12 @@ class Ask:
 def grader_of(named: Model, answered: Model, demand: Demand, corrections: Corrections) -> Grader | None:
     """What it costs to have `named` grade the answer of `answered`; None when the two don't fit into its context."""
     word = THOUGHT_TOKENS if "reasoning" in named.capabilities else WORD_TOKENS
-    longest = demand.output_limit or answered.output_tokens or UNKNOWN_OUTPUT_LIMIT
+    longest = demand.output_limit or longest_answer(answered)
     told = demand.prompt_tokens + RUBRIC_TOKENS
     usual = Demand(told + min(longest, USUAL_OUTPUT_TOKENS), word, frozenset())
-    worst = Demand(told + longest, word, frozenset())
+    # What was a token of the one vocabulary may be several of another: four is more than any two differ in on text.
+    most = None if demand.most_tokens is None else demand.most_tokens + 4 * (RUBRIC_TOKENS + longest)
+    worst = Demand(told + longest, word, frozenset(), most_tokens=most, images=demand.images)
     if not usual.fits(named, corrections.factor(named.name, named.id)):
         return None
     return Grader(
@@ -152,12 +160,24 @@ def price(
     if model.price is None:
         return None, None
     prompt = round(demand.prompt_tokens * corrections.factor(model.name, model.id))
-    limit = demand.output_limit or model.output_tokens or UNKNOWN_OUTPUT_LIMIT
+    limit = demand.output_limit or longest_answer(model)
     usual = min(limit, round(usual_output))
     expected = model.price.cost(Usage(prompt, usual * demand.choices, cached_tokens=min(demand.cached_tokens, prompt)))
-    # The estimate may be low: reserving a tenth more input keeps the worst case the worst.
-    worst = model.price.cost(Usage(round(prompt * 1.1) + 16, limit * demand.choices))
-    return expected, max(expected, worst)
+    return expected, _worst(model, model.price, demand, prompt, limit * demand.choices)
+
+
+def _worst(model: Model, price: Price, demand: Demand, prompt: int, answer: int) -> Usd | None:
+    """The dearest that the call can be; None when nothing bounds its prompt."""
+    most: float = round(prompt * 1.1) + 16
+    if demand.most_tokens is not None:
+        most = demand.most_tokens + demand.images * image_tokens(model.id)
+        # A longer prompt is refused, and not charged.
+        most = min(most, model.context_tokens or math.inf)
+    if most == math.inf:
+        return None
+    most = round(most)
+    # A prompt that is written into the provider's cache may be dearer than one that is only read.
+    return max(price.cost(Usage(most, answer)), price.cost(Usage(most, answer, cache_write_tokens=most)))
 
 
 def total(parts: list[Usd | None]) -> Usd | None:
