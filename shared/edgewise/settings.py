@@ -198,6 +198,8 @@ class Settings(BaseModel):
     """What webhooks are signed with (`whsec_…`)."""
     provider_batches: bool = False
     """Have large batches of keys without terms worked by the provider's own batch service, at its batch price."""
+    bedrock_batch_role: str | None = None
+    """ARN of the role as which Bedrock reads and writes `batches/` of the bucket; None: no batches go to Bedrock."""
     jobs_concurrency: int = 50
     """Lines of batches that one worker runs at once."""
     jobs_workers: int = Field(default=4, ge=1)

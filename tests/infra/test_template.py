@@ -150,7 +150,8 @@ def test_no_policy_allows_every_action_or_every_resource(resources: Resources) -
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
             assert not [action for action in actions if "*" in action], name
-            assert "*" not in list(words(statement["Resource"])), name
+            if actions != ["bedrock:ListModelInvocationJobs"]:  # it takes no resource
+                assert "*" not in list(words(statement["Resource"])), name
             assert not any(re.search(r"(Create|Delete|Update)(Table|Bucket|Queue)", action) for action in actions)
 
 
@@ -261,6 +262,25 @@ def test_a_batch_knows_how_many_workers_there_are(source: dict[str, Any], resour
     assert variables["EDGEWISE_JOBS_WORKERS"] == {"Ref": "JobsConcurrency"}
     assert job_source()[1] == Settings().jobs_workers == source["Parameters"]["JobsConcurrency"]["Default"]
     assert Options().window_chunks == Settings().jobs_workers * 3 // 4
+
+
+def test_bedrock_gets_a_role_for_batches_that_reaches_nothing_but_them(resources: Resources) -> None:
+    """Only Bedrock may take it, from this account's jobs, and only the functions that submit may hand it over."""
+    role = resources["BedrockBatchRole"]
+    assert role["Condition"] == resources["BedrockBatchPolicy"]["Condition"] == "HasBedrockBatches"
+    (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "bedrock.amazonaws.com"} and set(trust["Condition"]) == {
+        "StringEquals", "ArnEquals",
+    }  # fmt: skip
+    (granted,) = role["Properties"]["Policies"]
+    objects = granted["PolicyDocument"]["Statement"][0]
+    assert objects["Resource"] == {"Fn::Sub": "${Storage.Outputs.BucketArn}/batches/*"}
+    passing = [s for s in resources["BedrockBatchPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+               if s["Action"] == "iam:PassRole"]  # fmt: skip
+    assert [statement["Resource"] for statement in passing] == [{"Fn::GetAtt": "BedrockBatchRole.Arn"}]
+    users = {name for name in ("GatewayFunction", "WorkerFunction", "UpkeepFunction")
+             if "BedrockBatchPolicy" in json.dumps(resources[f"{name}Role"])}  # fmt: skip
+    assert users == {"WorkerFunction", "UpkeepFunction"}
 
 
 def test_the_layer_says_what_is_missing_when_there_is_no_interpreter_of_its_version(

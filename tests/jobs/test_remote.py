@@ -16,11 +16,11 @@ from edgewise.api.away import Admission
 from edgewise.aws import Aws, Table
 from edgewise.chat import ChatRequest
 from edgewise.clock import SystemClock
-from edgewise.errors import NotAuthenticated, UpstreamRefused, UpstreamUnavailable
+from edgewise.errors import NotAuthenticated, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from edgewise.jobs import start, upkeep
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.openai_batch import OpenAiBatches
-from edgewise.jobs.remote import Offer, Remote, RemoteState
+from edgewise.jobs.remote import START_S, Offer, Remote, RemoteState
 from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
 from edgewise.words import Model, Plan, Price, Principal, Target
@@ -34,8 +34,13 @@ PRICE = Price(Decimal(2), Decimal(8), batch_input=Decimal(1), batch_output=Decim
 class FakeService:
     """Answers what it was told to, when it was told to."""
 
+    endpoints = frozenset({CHAT})
+    share: Decimal | None = None
+
     def __init__(self) -> None:
         self.batches: dict[str, list[dict[str, Any]]] = {}
+        self.error: UpstreamError | None = None
+        self.stops = True
         self.state: RemoteState = "working"
         self.refuses: set[str] = set()
         self.cancelled: list[str] = []
@@ -44,7 +49,9 @@ class FakeService:
     async def find(self, batch_id: str) -> str | None:
         return batch_id if batch_id in self.batches else None
 
-    async def submit(self, batch_id: str, endpoint: str, lines: AsyncIterator[bytes]) -> str:
+    async def submit(self, batch_id: str, endpoint: str, model: Model, lines: AsyncIterator[bytes]) -> str:
+        if self.error is not None:
+            raise self.error
         self.submissions += 1
         self.batches[batch_id] = [orjson.loads(line) async for line in lines]
         return batch_id
@@ -52,7 +59,7 @@ class FakeService:
     async def poll(self, id: str) -> RemoteState:
         return self.state
 
-    async def collect(self, id: str) -> AsyncIterator[Mapping[str, Any]]:
+    async def collect(self, id: str, model: Model) -> AsyncIterator[Mapping[str, Any]]:
         for line in self.batches[id]:
             text = line["body"]["messages"][0]["content"]
             if text not in self.refuses:
@@ -63,6 +70,8 @@ class FakeService:
 
     async def cancel(self, id: str) -> None:
         self.cancelled.append(id)
+        if self.stops:
+            self.state = "ended"
 
 
 class Away:
@@ -75,7 +84,7 @@ class Away:
         self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=self.remote)
 
     async def admit(self, batch: Batch) -> Offer | None:
-        return Offer(self.service, "provider-model", PRICE) if batch.tenant == "acme" else None
+        return Offer(self.service, Model("p", "provider-model"), PRICE) if batch.tenant == "acme" else None
 
     async def sweep(self) -> int:
         await self.rig.clock.advance(61)
@@ -149,7 +158,8 @@ async def test_when_the_window_runs_out_the_rest_is_done_here() -> None:
     await away.rig.pump(away.worker)
     away.service.refuses = {f"t{n}" for n in range(10)}
     away.rig.clock.time += 21 * 3600
-    await away.sweep()
+    assert await away.sweep() == 0, "what it has answered is told when it has stopped"
+    assert await away.sweep() == 1
     await away.rig.pump(away.worker)
     assert away.service.cancelled == [batch.id]
     assert Counter(away.rig.run.texts()) == {f"t{n}": 1 for n in range(10)}
@@ -168,6 +178,51 @@ async def test_cancelling_cancels_there_and_hands_out_what_is_done() -> None:
     assert done.wire()["request_counts"] == {"total": 20, "completed": 19, "failed": 1}
 
 
+async def test_a_batch_that_will_not_stop_is_not_waited_for_for_ever() -> None:
+    away = Away()
+    away.service.stops = False
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    await start.cancel(away.rig.room, await away.rig.batch(batch.id))
+    await away.rig.pump(away.worker, rounds=2000)
+    done = await away.rig.batch(batch.id)
+    assert (done.status, away.service.cancelled) == ("cancelled", [batch.id])
+    assert done.times["cancelled_at"] - done.times["cancelling_at"] <= 700
+
+
+async def test_a_provider_that_refuses_the_batch_leaves_it_to_us() -> None:
+    away = Away()
+    away.service.error = UpstreamRefused("This model takes no batches.", status=400)
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    assert (await away.rig.batch(batch.id)).status == "completed"
+    assert len(away.rig.run.asked) == 20
+
+
+async def test_a_provider_that_does_not_answer_is_asked_for_an_hour() -> None:
+    away = Away()
+    away.service.error = UpstreamUnavailable("It is down.")
+    first, second = [await away.rig.submit([chat_line(f"c{n}", f"{b}{n}") for n in range(20)]) for b in "ab"]
+    await away.rig.deliver(away.worker, away.rig.queue.receive(2))
+    assert away.rig.run.asked == [] and away.service.submissions == 0
+    away.service.error = None
+    await away.rig.clock.advance(61)
+    await away.rig.deliver(away.worker, away.rig.queue.receive(1))
+    away.rig.clock.time += START_S
+    await away.rig.pump(away.worker)
+    assert away.service.submissions == 1
+    states = {(await away.rig.batch(batch.id)).status for batch in (first, second)}
+    assert states == {"in_progress", "completed"}
+    assert len(away.rig.run.asked) == 20
+
+
+async def test_what_equal_lines_leave_to_ask_must_be_worth_it() -> None:
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n % 5}") for n in range(40)])
+    await away.rig.pump(away.worker)
+    assert (await away.rig.batch(batch.id)).status == "completed" and away.service.submissions == 0
+
+
 async def test_the_openai_adapter_speaks_to_a_real_batch_service(
     moto_aws: Aws, state_table: Table, bucket: str, queues: tuple[str, str]
 ) -> None:
@@ -183,11 +238,11 @@ async def test_the_openai_adapter_speaks_to_a_real_batch_service(
         async def lines() -> AsyncIterator[bytes]:
             yield jsonl([chat_line(f"0-{n}", f"t{n}") for n in range(30)])
 
-        made = await service.submit("ours", CHAT, lines())
+        made = await service.submit("ours", CHAT, Model("openai", "m"), lines())
         assert await service.find("ours") == made
         while await service.poll(made) == "working":  # noqa: ASYNC110 - the service has no event for it
             await asyncio.sleep(0.05)
-        answered = [line async for line in service.collect(made)]
+        answered = [line async for line in service.collect(made, Model("openai", "m"))]
         assert sorted(line["custom_id"] for line in answered) == sorted(f"0-{n}" for n in range(30))
         await service.cancel(made)
         with pytest.raises(UpstreamRefused):
@@ -201,8 +256,12 @@ async def test_the_openai_adapter_speaks_to_a_real_batch_service(
 class _Priced(fakes.FakeRouter):
     """One priced model for every name."""
 
+    price = PRICE
+
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
-        models = tuple(Model("fake", request.model, price=PRICE) for _ in range(2 if request.model == "two" else 1))
+        models = tuple(
+            Model("fake", request.model, price=self.price) for _ in range(2 if request.model == "two" else 1)
+        )
         return Target("fake/m", models)
 
 
@@ -218,7 +277,9 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     rooms = fakes.rooms(router=_Priced())
     admit = Admission(lambda: rooms, known, {"fake": service})
     batch = Batch("batch_1", "acme", "k1", CHAT, "file-1", 0, 86_400, model="m")
-    assert await admit(batch) == Offer(service, "m", PRICE)
+    assert await admit(batch) == Offer(service, Model("fake", "m", price=PRICE), PRICE)
+    gone = replace(batch, key_id="k2", remote={"id": "x", "state": "working"})
+    assert await admit(gone) is not None, "what is away comes back, whatever its key has become"
     changes: tuple[dict[str, Any], ...] = (
         {"key_id": "k2"},
         {"key_id": "gone"},
@@ -228,5 +289,14 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     for change in changes:
         assert await admit(replace(batch, **change)) is None
     assert await Admission(lambda: rooms, known, {})(batch) is None
+    halves = FakeService()
+    halves.share = Decimal("0.5")
+    router = _Priced()
+    router.price = Price(Decimal(2), Decimal(8), above=(100, Price(Decimal(4), Decimal(16))))
+    half = await Admission(lambda: fakes.rooms(router=router), known, {"fake": halves})(batch)
+    assert half is not None and half.price.above is not None
+    assert [half.price.batch_input, half.price.batch_output] == [1, 4]
+    assert half.price.above[1].batch_output == 8
+    assert await Admission(lambda: fakes.rooms(router=router), known, {"fake": service})(batch) is None
     unpriced = fakes.rooms()
     assert await Admission(lambda: unpriced, known, {"fake": service})(batch) is None

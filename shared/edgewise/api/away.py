@@ -1,23 +1,24 @@
 """Who may have a batch worked by a provider's own batch service: those whom nothing binds but the window.
 
 A key with terms (budgets, limits, guards, a list of models) is held to them line by line, so its batches stay here;
-so does a batch whose model is an alias with a choice in it, or has no batch price. What is left has one model at one
-provider whose batch service the operator turned on.
+so does a batch whose model is an alias with a choice in it, or whose batch price nobody knows. What is left has one
+model at one provider whose batch service the operator turned on. What is away already is not asked for its leave
+again: it is to come back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
 
 from edgewise.api.lines import Impersonate
 from edgewise.chat import ChatRequest
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, Unavailable
 from edgewise.flow import Rooms
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Offer, ProviderBatch
-from edgewise.words import Plan
-
-ENDPOINTS = ("/v1/chat/completions", "/v1/responses")
+from edgewise.words import Plan, Price
 
 
 class Admission:
@@ -31,21 +32,36 @@ class Admission:
         self._services = services
 
     async def __call__(self, batch: Batch) -> Offer | None:
-        if batch.endpoint not in ENDPOINTS or batch.model is None:
+        if batch.model is None:
             return None
         try:
             caller = await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
-            if caller.settings:
+            if caller.settings and not batch.is_away:
                 return None
             request = ChatRequest({"model": batch.model, "messages": []})
             target = self._rooms().router.resolve(request, Plan(caller, request))
+        except Unavailable:
+            raise
         except EdgewiseError:
             # Each line then says for itself what is wrong.
             return None
         if len(target.models) != 1 or target.strategy is not None:
             return None
         (model,) = target.models
-        service, price = self._services.get(model.provider), model.price
-        if service is None or price is None or price.batch_input is None or price.batch_output is None:
+        service = self._services.get(model.provider)
+        if service is None or batch.endpoint not in service.endpoints:
             return None
-        return Offer(service, model.id, price)
+        price = at_batch_price(model.price, service.share)
+        return Offer(service, model, price) if price is not None else None
+
+
+def at_batch_price(price: Price | None, share: Decimal | None) -> Price | None:
+    """`price` with the batch price in it, the listed one or `share` of the usual; None when it is not known."""
+    if price is None or (price.batch_input is not None and price.batch_output is not None):
+        return price
+    if share is None:
+        return None
+    above = None
+    if price.above is not None and (dearer := at_batch_price(price.above[1], share)) is not None:
+        above = (price.above[0], dearer)
+    return replace(price, batch_input=price.input * share, batch_output=price.output * share, above=above)

@@ -20,6 +20,7 @@ from edgewise.api.making import Making
 from edgewise.assemble.embedding import embedders
 from edgewise.assemble.filters import screened
 from edgewise.assemble.house import House, build
+from edgewise.assemble.tasks import tasks_on
 from edgewise.aws import Table
 from edgewise.clock import Deadline
 from edgewise.errors import InvalidRequest
@@ -30,7 +31,7 @@ from edgewise.jobs.files import Files
 from edgewise.jobs.index.dynamodb import DynamoFiles
 from edgewise.jobs.openai_batch import OpenAiBatches
 from edgewise.jobs.ports import Meter
-from edgewise.jobs.remote import Remote
+from edgewise.jobs.remote import ProviderBatch, Remote
 from edgewise.jobs.room import Options, Room
 from edgewise.jobs.s3 import S3Blobs
 from edgewise.jobs.share import Share
@@ -38,7 +39,7 @@ from edgewise.jobs.sqs import SqsQueue
 from edgewise.jobs.uploads import Uploads
 from edgewise.jobs.webhook import Webhooks
 from edgewise.jobs.work import ChunkWork
-from edgewise.jobs.worker import Worker
+from edgewise.jobs.worker import Other, Worker
 from edgewise.patience import PatientAws
 from edgewise.settings import Settings
 from edgewise.words import Principal
@@ -159,7 +160,10 @@ def worker_of(house: House) -> Worker:
     )
     chunks = ChunkWork(desk.room, lines, share, _pressure_of(house))
     ended = desk.webhooks.batch_ended if desk.webhooks else None
-    return Worker(desk.room, chunks, {"response": answers.work}, ended, remote_of(house))
+    working: dict[str, Other] = {"response": answers.work}
+    if house.settings.tasks:
+        working["task"] = tasks_on(house.settings, house.clock, house.aws, desk.room.meter).worker.work
+    return Worker(desk.room, chunks, working, ended, remote_of(house))
 
 
 def _pressure_of(house: House) -> Callable[[str], Awaitable[float]]:
@@ -176,11 +180,24 @@ def _pressure_of(house: House) -> Callable[[str], Awaitable[float]]:
 def remote_of(house: House) -> Remote | None:
     """What looks after batches that a provider's own batch service works; None where that is not turned on."""
     settings = house.settings
-    if not settings.provider_batches or not settings.openai_api_key:
+    if not settings.provider_batches:
         return None
-    services = {"openai": OpenAiBatches(settings.openai_base_url, settings.openai_api_key)}
-    admit = Admission(lambda: house.rooms, house.policy.impersonate, services)
-    return Remote(desk_of(house).room, admit)
+    services: dict[str, ProviderBatch] = {}
+    if settings.openai_api_key:
+        services["openai"] = OpenAiBatches(settings.openai_base_url, settings.openai_api_key)
+    # Bedrock reads the bucket itself, so a stand-in's bucket is of no use to it.
+    if settings.bedrock_batch_role and settings.bucket and not settings.local_aws_url:
+        services["bedrock"] = _bedrock_batches(house, settings.bucket, settings.bedrock_batch_role)
+    if not services:
+        return None
+    return Remote(desk_of(house).room, Admission(lambda: house.rooms, house.policy.impersonate, services))
+
+
+def _bedrock_batches(house: House, bucket: str, role_arn: str) -> ProviderBatch:
+    from edgewise.jobs.bedrock import BedrockBatches
+    from edgewise.provider.bedrock_batch import ConverseRecords
+
+    return BedrockBatches(house.aws, desk_of(house).room.blobs, bucket, role_arn, ConverseRecords(house.clock))
 
 
 def worker(settings: Settings) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:

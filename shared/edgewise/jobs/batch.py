@@ -124,6 +124,11 @@ class Batch:
         return self.status in ENDED
 
     @property
+    def is_away(self) -> bool:
+        """The provider's own batch service has it."""
+        return self.remote is not None and self.remote["state"] != "collected"
+
+    @property
     def webhook_url(self) -> str | None:
         return (self.metadata or {}).get("webhook_url")
 

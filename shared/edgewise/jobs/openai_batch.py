@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from edgewise.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable
 from edgewise.jobs.lines import split
 from edgewise.jobs.remote import RemoteState
+from edgewise.words import Model
 
 if TYPE_CHECKING:
     import aiohttp
@@ -23,6 +25,9 @@ PIECE_BYTES = 1 << 16
 
 class OpenAiBatches:
     """`remote.ProviderBatch`. `base_url` ends in /v1; a session is made when it is first needed."""
+
+    endpoints = frozenset({"/v1/chat/completions", "/v1/responses"})
+    share: Decimal | None = None
 
     def __init__(self, base_url: str, api_key: str, *, timeout_s: float = 600.0) -> None:
         self._url = base_url.rstrip("/")
@@ -42,9 +47,10 @@ class OpenAiBatches:
             after = f"&after={page['last_id']}"
         return None
 
-    async def submit(self, batch_id: str, endpoint: str, lines: AsyncIterator[bytes]) -> str:
+    async def submit(self, batch_id: str, endpoint: str, model: Model, lines: AsyncIterator[bytes]) -> str:
         import aiohttp
 
+        del model  # it stands in every line
         form = aiohttp.FormData()
         form.add_field("purpose", "batch")
         form.add_field("file", lines, filename=f"{batch_id}.jsonl", content_type="application/jsonl")
@@ -61,7 +67,8 @@ class OpenAiBatches:
         batch = await self._json("GET", f"/batches/{id}")
         return "working" if batch["status"] in WORKING else "ended"
 
-    async def collect(self, id: str) -> AsyncIterator[Mapping[str, Any]]:
+    async def collect(self, id: str, model: Model) -> AsyncIterator[Mapping[str, Any]]:
+        del model
         batch = await self._json("GET", f"/batches/{id}")
         if batch.get("output_file_id"):
             async with self._answer("GET", f"/files/{batch['output_file_id']}/content") as answer:

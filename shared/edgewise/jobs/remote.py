@@ -3,10 +3,13 @@
 A large file whose caller is bound by nothing but the window may be worked by the provider's batch service instead of
 line by line. Submit, look again on each round of upkeep, collect. Collected answers are lines' results like any other
 (one conditional write each), and whatever the provider did not answer (refused lines, an expired or failed batch, a
-window that runs out) is then worked line by line: the chunks are sent, and find only the missing lines to do.
+window that runs out) is then worked line by line: the chunks are sent, and find only the missing lines to do. A
+provider that refuses the batch as a whole leaves all of it to that.
 
 Submitting twice would be paid twice. The provider's batch carries our batch's id, and before submitting it is looked
-for. Who may go this way is decided by the function handed in: it knows policy and prices, this module does not.
+for. One that is stopped is waited for: what it has answered by then is paid for, and told when it has stopped.
+
+Who may go this way is decided by the function handed in: it knows policy and prices, this module does not.
 """
 
 from __future__ import annotations
@@ -19,14 +22,19 @@ from typing import Any, Literal, Protocol
 import orjson
 
 from edgewise.chat import Usage
+from edgewise.errors import UpstreamError, UpstreamRefused
 from edgewise.jobs.batch import Batch, Result, request_id
 from edgewise.jobs.lines import Chunk, Draft, cut, parsed
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.store import Claimed
-from edgewise.words import Price
+from edgewise.words import Model, Price
 
 MIN_LINES = 1000
-"""Below this a batch is done line by line before a provider's batch would have begun."""
+"""With fewer lines to ask, a batch is done line by line before a provider's batch would have begun."""
+START_S = 3600
+"""What has not been submitted within this time of its creation is worked line by line."""
+STOPPING_S = 600
+"""How long a provider's batch may take to stop."""
 SPARE_S = 4 * 3600
 """With less of the window left than this, what the provider has not answered is worked line by line."""
 
@@ -38,27 +46,41 @@ RemoteState = Literal["working", "ended"]
 
 
 class ProviderBatch(Protocol):
-    """A provider's batch service. `name` is the provider's; every call may raise `EdgewiseError`."""
+    """A provider's batch service. Every call may raise `UpstreamRefused` or `UpstreamUnavailable`.
+
+    endpoints  the routes whose lines it takes
+    share      what it costs of the usual price, for a model whose batch price is not listed; None: nobody knows
+    """
+
+    @property
+    def endpoints(self) -> frozenset[str]: ...
+    @property
+    def share(self) -> Decimal | None: ...
 
     async def find(self, batch_id: str) -> str | None:
         """The provider's id of a batch that was submitted for ours."""
         ...
 
-    async def submit(self, batch_id: str, endpoint: str, lines: AsyncIterator[bytes]) -> str: ...
+    async def submit(self, batch_id: str, endpoint: str, model: Model, lines: AsyncIterator[bytes]) -> str:
+        """Lines of a batch file whose model is `model.id`; the provider's id of its batch."""
+        ...
+
     async def poll(self, id: str) -> RemoteState: ...
-    def collect(self, id: str) -> AsyncIterator[Mapping[str, Any]]:
+    def collect(self, id: str, model: Model) -> AsyncIterator[Mapping[str, Any]]:
         """Lines of its output, in OpenAI's shape; only those that were answered."""
         ...
 
-    async def cancel(self, id: str) -> None: ...
+    async def cancel(self, id: str) -> None:
+        """Have it stop; it has when `poll` says so."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The provider's batch service for one batch: whose, the model's id there, and its price."""
+    """The provider's batch service for one batch, the model there, and its price with the batch price in it."""
 
     service: ProviderBatch
-    model: str
+    model: Model
     price: Price
 
 
@@ -77,27 +99,37 @@ class Remote:
     async def take(self, batch: Batch) -> bool:
         """Submit a checked batch, once. False: it is to be worked line by line."""
         if batch.remote is not None:
-            return bool(batch.remote["state"] != "collected")
-        if batch.total < self.min_lines or batch.expires_at - self.room.clock.now() < 2 * SPARE_S:
+            return batch.is_away
+        if batch.total < self.min_lines or self.room.clock.now() - batch.created_at > START_S:
             return False
         offer = await self.admit(batch)
         if offer is None:
+            return False
+        draft = await self.room.draft(batch.id)
+        if draft.total - len(draft.leaders) < self.min_lines:
             return False
         owner = self.room.clock.token("worker_")
         claimed = await self.room.batches.claim(batch.id, SUBMISSION, owner, SUBMITTING_S)
         if not isinstance(claimed, Claimed):
             raise Again(60)
         try:
-            await self._submit(batch, offer)
+            await self._submit(batch, draft, offer)
+        except UpstreamRefused:
+            # It does not take this model, or these lines: they are asked one by one.
+            await self.room.batches.note(batch.id, remote={"id": "", "state": "collected"})
+            self.room.meter.add("remote_refused")
+            return False
+        except UpstreamError as error:
+            raise Again(60) from error
         finally:
             await self.room.batches.release(batch.id, SUBMISSION, owner)
         return True
 
-    async def _submit(self, batch: Batch, offer: Offer) -> None:
-        draft = await self.room.draft(batch.id)
+    async def _submit(self, batch: Batch, draft: Draft, offer: Offer) -> None:
         found = await offer.service.find(batch.id)
         if found is None:
-            found = await offer.service.submit(batch.id, batch.endpoint, self._lines(batch, draft, offer.model))
+            lines = self._lines(batch, draft, offer.model.id)
+            found = await offer.service.submit(batch.id, batch.endpoint, offer.model, lines)
         await self.room.batches.note(batch.id, remote={"id": found, "state": "working"})
         self.room.meter.add("remote_batches")
 
@@ -125,34 +157,52 @@ class Remote:
                     )
 
     async def stopped(self, batch_id: str) -> None:
-        """A batch is about to end: if it is away and to be stopped, fetch what is done first."""
+        """A batch is about to end: if it is away and to be stopped, fetch what is done first. Raises Again while that
+        takes its time."""
         batch = await self.room.batches.get(batch_id)
-        if batch is None or batch.ended:
+        now = self.room.clock.now()
+        if batch is None or batch.ended or not batch.is_away:
             return
-        if batch.status != "in_progress" or batch.expires_at <= self.room.clock.now():
-            await self.look(batch)
+        if batch.status == "in_progress" and batch.expires_at > now:
+            return
+        try:
+            back = await self.look(batch)
+        except UpstreamError:
+            back = False
+        if not back and now < batch.times.get("cancelling_at", batch.expires_at) + 2 * STOPPING_S:
+            raise Again(15)
 
     async def look(self, batch: Batch) -> bool:
-        """Look after a batch that is away; True when it has come back and is worked on here."""
-        if batch.remote is None or batch.remote["state"] == "collected":
+        """Look after a batch that is away; True when it has come back and is worked on here. Raises UpstreamError."""
+        if not batch.is_away:
             return False
+        assert batch.remote is not None
         offer = await self.admit(batch)
-        late = batch.expires_at - self.room.clock.now() < SPARE_S
         if offer is not None:
-            service, id = offer.service, str(batch.remote["id"])  # noqa: A001
-            if await service.poll(id) == "working" and not late and batch.status == "in_progress":
+            id = str(batch.remote["id"])  # noqa: A001
+            if await offer.service.poll(id) == "working" and not await self._stopped(batch, offer.service, id):
                 return False
-            await service.cancel(id)
             await self._collect(batch, offer, id)
         await self.room.batches.note(batch.id, remote={**batch.remote, "state": "collected"})
         for number in range(min(self.room.options.window_chunks, batch.chunks)):
             await self.room.send("chunk", batch.id, batch.tenant, chunk=number)
         return True
 
+    async def _stopped(self, batch: Batch, service: ProviderBatch, id: str) -> bool:
+        """Whether a batch that still works is waited for no longer. One whose time is over is told to stop first."""
+        assert batch.remote is not None
+        now = self.room.clock.now()
+        if batch.remote["state"] == "stopping":
+            return bool(now >= batch.remote["since"] + STOPPING_S)
+        if batch.status != "in_progress" or batch.expires_at - now < SPARE_S:
+            await service.cancel(id)
+            await self.room.batches.note(batch.id, remote={"id": id, "state": "stopping", "since": int(now)})
+        return False
+
     async def _collect(self, batch: Batch, offer: Offer, id: str) -> None:
         draft = await self.room.draft(batch.id)
         names: dict[int, dict[int, str]] = {}
-        async for told in offer.service.collect(id):
+        async for told in offer.service.collect(id, offer.model):
             response = told.get("response") or {}
             if response.get("status_code") != 200:
                 continue

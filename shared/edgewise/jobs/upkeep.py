@@ -7,6 +7,7 @@ if the old ones were still there.
 
 from __future__ import annotations
 
+from edgewise.errors import UpstreamError
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Remote
 from edgewise.jobs.room import Room
@@ -22,7 +23,7 @@ async def sweep(room: Room, remote: Remote | None = None) -> int:
         elif batch.ended:
             # Its end was written down and the word of it has not arrived: its worker died, or nobody took it.
             pushed += await _remind(room, batch)
-        elif batch.remote is not None and batch.remote["state"] != "collected":
+        elif batch.is_away:
             pushed += await _come_back(room, batch, remote)
         elif await _push(room, batch):
             pushed += 1
@@ -42,7 +43,11 @@ async def _come_back(room: Room, batch: Batch, remote: Remote | None) -> bool:
     """A batch that is away is left alone until it is back, is to be stopped, or nobody is there to ask."""
     if remote is None:
         return False
-    back = await remote.look(batch)
+    try:
+        back = await remote.look(batch)
+    except UpstreamError:
+        room.meter.add("remote_silent")
+        return False
     if batch.status != "in_progress" or batch.expires_at <= room.clock.now():
         await room.send("finish", batch.id, batch.tenant)
     return back
