@@ -387,6 +387,9 @@ def _has_body(choice: Mapping[str, Any]) -> bool:
     return any(value for key, value in message.items() if key != "role")
 
 
+_THOUGHTS = ("reasoning", "reasoning_content", "thinking_blocks")
+
+
 def _deltas(message: Mapping[str, Any], piece_chars: int) -> Iterator[dict[str, Any]]:
     tools = message.get("tool_calls") or []
     first: dict[str, Any] = {
@@ -396,7 +399,8 @@ def _deltas(message: Mapping[str, Any], piece_chars: int) -> Iterator[dict[str, 
     if "refusal" in message:
         first["refusal"] = None
     yield first
-    for key, value in message.items():
+    # A model thinks before it speaks, however its whole answer is put together.
+    for key, value in sorted(message.items(), key=lambda pair: pair[0] not in _THOUGHTS):
         if key in ("role", "tool_calls") or value is None or value == "":
             continue
         if isinstance(value, str):

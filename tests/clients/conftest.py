@@ -21,7 +21,7 @@ KEY = "ew_test_root_key"
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`url` is the base URL without `/v1`; `upstream` is what stands behind `chaos/…` models."""
+    """`url` is the base URL without `/v1`; `upstream` is what stands behind `chaos/…` and `anthropic/…` models."""
 
     url: str
     key: str
@@ -59,6 +59,8 @@ def edgewise_gateway() -> Iterator[Gateway]:
             request_log=False,
             max_retries=0,
             max_body_bytes=200_000,
+            anthropic_api_key="sk-ant-upstream",
+            anthropic_base_url=upstream.root,
             upstreams=(UpstreamSetting(name="chaos", base_url=upstream.base_url, api_key="sk-upstream"),),
         )
         with serving(settings) as url:

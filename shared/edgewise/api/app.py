@@ -91,9 +91,10 @@ def app(
         application.state.background = edge.opened.background
 
     def translations() -> Iterable[BaseRoute]:
-        from edgewise.api import embeddings, responses
+        from edgewise.api import embeddings, messages, responses
 
         yield from responses.routes(edge, store=kept, background=background)
+        yield from messages.routes(edge)
         yield from embeddings.routes(edge, embedders)
 
     chat = Route("/chat/completions", Chat(edge, background_chat), methods=["POST"])

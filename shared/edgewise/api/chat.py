@@ -29,6 +29,11 @@ def parse(body: dict[str, Any], shown: Knock) -> ChatRequest:
     """The request in `body`, which is used up: the fields that say how to deliver, or what to ask of the gateway,
     are taken out, and the rest is forwarded. Raises `InvalidRequest` with `param` as a JSON path."""
     fields.check(body, fields.CHAT, _REQUIRED)
+    return taken(body, shown)
+
+
+def taken(body: dict[str, Any], shown: Knock) -> ChatRequest:
+    """The request in a body that is checked; see `parse`."""
     stream = body.pop("stream", None) is True
     options = body.pop("stream_options", None) or {}
     return ChatRequest(

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgewise.api import problems
 from edgewise.api.door import REQUEST_ID
 from edgewise.api.headers import EXPOSED, OPENAI_VERSION, clean
+from edgewise.api.problems import DIALECT
 from edgewise.errors import NotAllowed
 
 Crashed = Callable[[BaseException, Scope], None]
@@ -68,6 +69,8 @@ class Frame:
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], *added]
+                if (dialect := scope.get(DIALECT)) is not None:
+                    message["headers"].append((dialect.id_header, request_id.encode()))
             await send(message)
 
         try:
@@ -84,7 +87,9 @@ class Frame:
             if told is not error and told.status >= 500:
                 self._crashed(error, scope)
             if not started:
-                await problems.response(told)(scope, receive, tell)
+                dialect = scope.get(DIALECT)
+                body = dialect.error(told, request_id) if dialect is not None else None
+                await problems.response(told, body)(scope, receive, tell)
 
     def _from_origin(self, scope: Scope) -> bool:
         shown = next((value for name, value in scope["headers"] if name == b"x-edgewise-origin"), b"")

@@ -38,6 +38,11 @@ _MESSAGE = {
         "content": {"type": "string"},
     },
 }
+_TURN = {
+    "type": "object",
+    "required": ["role", "content"],
+    "properties": {"role": {"enum": ["user"]}, "content": {"type": "string", "minLength": 1}},
+}
 _BUDGET = {
     "type": "object",
     "required": ["per", "usd"],
@@ -75,6 +80,20 @@ _BODIES: dict[str, dict[str, Any]] = {
         "description": "OpenAI's CreateResponse.",
         "required": ["model", "input"],
         "properties": {"model": _MODEL, "input": {"type": "string"}},
+    },
+    "/v1/messages": {
+        "description": "Anthropic's request for a message.",
+        "required": ["model", "messages", "max_tokens"],
+        "properties": {
+            "model": _MODEL,
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "messages": {"type": "array", "minItems": 1, "items": _TURN},
+        },
+    },
+    "/v1/messages/count_tokens": {
+        "description": "Anthropic's request for a count of tokens.",
+        "required": ["model", "messages"],
+        "properties": {"model": _MODEL, "messages": {"type": "array", "minItems": 1, "items": _TURN}},
     },
     "/v1/embeddings": {
         "description": "OpenAI's CreateEmbeddingRequest.",

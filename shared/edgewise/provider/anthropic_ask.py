@@ -69,6 +69,8 @@ def ask(call: Call, *, stream: bool) -> dict[str, Any]:
     _set_sampling(asked, call)
     _set_tools(asked, Tools.of(body))
     _set_thinking(asked, call)
+    own = own_words(body)
+    asked |= {name: own[name] for name in ("cache_control", "service_tier", "speed") if name in own}
     if user := body.get("safety_identifier") or body.get("user"):
         asked["metadata"] = {"user_id": str(user)}
     return asked
@@ -155,8 +157,9 @@ def _set_sampling(asked: dict[str, Any], call: Call) -> None:
     elif body.get("top_p") is not None:
         # Beside a temperature it would be refused.
         asked["top_p"] = body["top_p"]
-    if body.get("top_k") is not None:
-        asked["top_k"] = body["top_k"]
+    top_k = body.get("top_k", own_words(body).get("top_k"))
+    if top_k is not None:
+        asked["top_k"] = top_k
 
 
 def _set_tools(asked: dict[str, Any], tools: Tools) -> None:
@@ -181,8 +184,10 @@ def _set_tools(asked: dict[str, Any], tools: Tools) -> None:
 
 
 def _set_thinking(asked: dict[str, Any], call: Call) -> None:
-    if isinstance(call.body.get("thinking"), Mapping):
-        asked["thinking"] = dict(call.body["thinking"])
+    if (told := thinking_told(call.body)) is not None:
+        asked["thinking"] = told
+        if told.get("type") == "adaptive" and call.body.get("reasoning_effort") in EFFORTS:
+            _set_effort(asked, call)
         return
     effort = call.body.get("reasoning_effort")
     forced = asked.get("tool_choice", {}).get("type") in ("any", "tool")
@@ -191,10 +196,27 @@ def _set_thinking(asked: dict[str, Any], call: Call) -> None:
         return
     asked["thinking"] = thinking
     if thinking["type"] == "adaptive":
-        asked["output_config"] = {**asked.get("output_config", {}), "effort": EFFORTS[str(effort)]}
+        _set_effort(asked, call)
     else:
         for refused in ("temperature", "top_p", "top_k"):
             asked.pop(refused, None)
+
+
+def _set_effort(asked: dict[str, Any], call: Call) -> None:
+    effort = EFFORTS[str(call.body["reasoning_effort"])]
+    asked["output_config"] = {**asked.get("output_config", {}), "effort": effort}
+
+
+def own_words(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a client of Anthropic's own dialect asked that chat has no word for."""
+    own = body.get("anthropic")
+    return own if isinstance(own, Mapping) else {}
+
+
+def thinking_told(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The `thinking` object that the client itself wrote; None when it wrote none."""
+    told = body.get("thinking", own_words(body).get("thinking"))
+    return dict(told) if isinstance(told, Mapping) else None
 
 
 def thinking_of(model_id: str, effort: Any, max_tokens: int, *, forced: bool) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgewise.provider.anthropic_ask import EFFORTS, generation, thinking_of
+from edgewise.provider.anthropic_ask import EFFORTS, generation, thinking_of, thinking_told
 from edgewise.provider.port import Call
 from edgewise.provider.reading import (
     JSON_ONLY,
@@ -167,9 +167,8 @@ def _more_fields(call: Call, asked: dict[str, Any], *, forced: bool) -> dict[str
     if "claude" not in call.model.id:
         is_openai = call.model.id.partition("openai.")[1] != ""
         return {"reasoning_effort": effort} if is_openai and effort in ("low", "medium", "high") else {}
-    told = call.body.get("thinking")
-    if isinstance(told, Mapping):
-        return {"thinking": dict(told)}
+    if (told := thinking_told(call.body)) is not None:
+        return {"thinking": told}
     thinking = thinking_of(call.model.id, effort, asked["inferenceConfig"]["maxTokens"], forced=forced)
     if thinking is None:
         return {}

@@ -58,7 +58,7 @@ class OpenAIHttp:
         )
 
     async def complete(self, call: Call) -> Answer:
-        body = orjson.dumps({**call.body, "model": call.model.id})
+        body = orjson.dumps(_asked(call))
         told = await self._http.whole(f"{self._base_url}/chat/completions", self._headers, body, call.deadline)
         if not told.get("choices"):
             if isinstance(told.get("error"), dict):
@@ -67,7 +67,7 @@ class OpenAIHttp:
         return Answer(told)
 
     async def stream(self, call: Call) -> ChunkStream:
-        body = orjson.dumps({**call.body, "model": call.model.id, "stream": True, "stream_options": _USAGE})
+        body = orjson.dumps({**_asked(call), "stream": True, "stream_options": _USAGE})
         response = await self._http.begin(f"{self._base_url}/chat/completions", self._headers, body, call.deadline)
         finished = whole = False
         source = events(response, self._http.options.idle_s)
@@ -100,6 +100,13 @@ class OpenAIHttp:
 
     async def close(self) -> None:
         await self._http.close()
+
+
+def _asked(call: Call) -> dict[str, Any]:
+    asked = {**call.body, "model": call.model.id}
+    # Another maker's words: hints at most, and an unknown field is refused.
+    asked.pop("anthropic", None)
+    return asked
 
 
 def _chunk(data: bytes) -> dict[str, Any]:

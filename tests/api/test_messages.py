@@ -1,0 +1,173 @@
+"""Anthropic's dialect as plain values: what a request becomes, and a message told whole or in events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise.api.messages_ask import chat_body, check
+from edgewise.api.messages_tell import Telling, whole
+from edgewise.chat import Answer, Usage, completion, unfold
+from edgewise.errors import InvalidRequest
+
+SIGNED = [{"type": "thinking", "thinking": "Hm, hm.", "signature": "sig"}, {"type": "redacted_thinking", "data": "x"}]
+CALLS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["f", "g"]), "arguments": st.dictionaries(st.text(max_size=3), st.integers())}
+    ),
+    max_size=3,
+)
+
+
+def answer(finish: str = "stop", calls: list[dict[str, Any]] | None = None, **message: Any) -> Answer:
+    said: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, **message}
+    if calls:
+        said["tool_calls"] = [
+            {"id": f"call_{n}", "type": "function",
+             "function": {"name": call["name"], "arguments": json.dumps(call["arguments"])}}
+            for n, call in enumerate(calls)
+        ]  # fmt: skip
+    choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": finish}
+    return Answer(completion([choice], id="c", created=1, model="m", usage=Usage(20, 10, 5, 3)))
+
+
+def put_together(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """The message that a client puts together from `events`, which must come in their order."""
+    first, *rest = events
+    assert first["type"] == "message_start"
+    message: dict[str, Any] = {**first["message"], "content": []}
+    arguments: list[str] | None = None
+    opened = False
+    for event in rest[:-2]:
+        match event["type"]:
+            case "content_block_start":
+                assert not opened and event["index"] == len(message["content"])
+                message["content"].append(dict(event["content_block"]))
+                opened, arguments = True, []
+            case "content_block_delta":
+                assert opened and event["index"] == len(message["content"]) - 1
+                kind, *_ = (key for key in event["delta"] if key != "type")
+                if kind == "partial_json":
+                    assert arguments is not None
+                    arguments.append(event["delta"][kind])
+                else:
+                    message["content"][-1][kind] += event["delta"][kind]
+            case "content_block_stop":
+                assert opened
+                if arguments:
+                    message["content"][-1]["input"] = json.loads("".join(arguments))
+                opened = False
+            case other:
+                raise AssertionError(other)
+    assert not opened
+    assert [event["type"] for event in rest[-2:]] == ["message_delta", "message_stop"]
+    return {**message, **rest[-2]["delta"], "usage": rest[-2]["usage"]}
+
+
+def told(given_answer: Answer) -> list[dict[str, Any]]:
+    telling = Telling("msg_1", "asked")
+    events = [event for piece in unfold(given_answer, id="c", created=1) for event in telling.add(piece)]
+    return [*events, *telling.end()]
+
+
+@given(
+    st.text(max_size=600),
+    CALLS,
+    st.sampled_from(["stop", "length", "content_filter", "tool_calls"]),
+    st.sampled_from([{}, {"reasoning_content": "Hm, hm.", "thinking_blocks": SIGNED}, {"reasoning_content": "Hm."}]),
+)
+def test_a_message_is_the_same_whole_and_in_events(
+    text: str, calls: list[dict[str, Any]], finish: str, thoughts: dict[str, Any]
+) -> None:
+    said = answer(finish, calls, content=text or None, **thoughts)
+    assert put_together(told(said)) == whole(said, "msg_1")
+
+
+def test_a_thought_comes_before_the_words_and_its_signature_closes_it() -> None:
+    message = whole(answer(content="Yes.", reasoning_content="Hm, hm.", thinking_blocks=SIGNED), "msg_1")
+    assert message["content"] == [*SIGNED, {"type": "text", "text": "Yes."}]
+    assert message["usage"] == {
+        "input_tokens": 12, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5, "output_tokens": 10,
+    }  # fmt: skip
+
+
+def test_a_stream_without_a_piece_is_still_a_message() -> None:
+    assert [event["type"] for event in Telling("msg_1", "m").end()] == [
+        "message_start",
+        "message_delta",
+        "message_stop",
+    ]
+
+
+def test_results_of_tools_come_right_behind_their_calls() -> None:
+    body = {
+        "model": "m",
+        "max_tokens": 5,
+        "system": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}],
+        "messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "nobody's", "signature": ""},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "Here:"},
+                {"type": "tool_result", "tool_use_id": "t1", "content": "sunny", "is_error": False},
+            ]},
+        ],
+    }  # fmt: skip
+    check(body)
+    assert chat_body(body)["messages"] == [
+        {"role": "system", "content": "one\n\ntwo"},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "I look.", "tool_calls": [
+            {"id": "t1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}]},
+        {"role": "tool", "tool_call_id": "t1", "content": "sunny"},
+        {"role": "user", "content": "Here:"},
+    ]  # fmt: skip
+
+
+def test_a_wished_form_and_effort_take_chats_names() -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    body = {
+        "model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}],
+        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": schema}},
+        "tool_choice": {"type": "any"}, "tools": [{"name": "f", "input_schema": schema}],
+    }  # fmt: skip
+    check(body)
+    chat = chat_body(body)
+    assert chat["reasoning_effort"] == "high"
+    assert chat["response_format"]["json_schema"]["schema"] == schema
+    assert chat["tool_choice"] == "required"
+    assert "anthropic" not in chat
+
+
+@pytest.mark.parametrize(
+    ("part", "param"),
+    [
+        ({"container": "c"}, "container"),
+        ({"mcp_servers": []}, "mcp_servers"),
+        ({"something_new": 1}, "something_new"),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
+        ({"tools": [{"name": "f", "input_schema": {}}], "tool_choice": {"type": "odd"}}, "tool_choice.type"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file", "file_id": "f"}}]}]},
+         "messages[0].content[0]"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "server_tool_use", "id": "s"}]}]},
+         "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
+                                                     "content": [{"type": "search_result"}]}]}]},
+         "messages[0].content[0].content[0]"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1}}, "thinking.budget_tokens"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_said_is_refused_by_name(part: dict[str, Any], param: str) -> None:
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], **part}
+    with pytest.raises(InvalidRequest) as caught:
+        check(body)
+        chat_body(body)
+    assert caught.value.param == param
