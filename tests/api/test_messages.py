@@ -35,6 +35,11 @@ def answer(finish: str = "stop", calls: list[dict[str, Any]] | None = None, **me
     return Answer(completion([choice], id="c", created=1, model="m", usage=Usage(20, 10, 5, 3)))
 
 
+def asked(body: dict[str, Any]) -> dict[str, Any]:
+    check(body)
+    return chat_body(body)
+
+
 def put_together(events: list[dict[str, Any]]) -> dict[str, Any]:
     """The message that a client puts together from `events`, which must come in their order."""
     first, *rest = events
@@ -121,8 +126,7 @@ def test_results_of_tools_come_right_behind_their_calls() -> None:
             ]},
         ],
     }  # fmt: skip
-    check(body)
-    assert chat_body(body)["messages"] == [
+    assert asked(body)["messages"] == [
         {"role": "system", "content": "one\n\ntwo"},
         {"role": "user", "content": "Weather?"},
         {"role": "assistant", "content": "I look.", "tool_calls": [
@@ -139,8 +143,7 @@ def test_a_wished_form_and_effort_take_chats_names() -> None:
         "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": schema}},
         "tool_choice": {"type": "any"}, "tools": [{"name": "f", "input_schema": schema}],
     }  # fmt: skip
-    check(body)
-    chat = chat_body(body)
+    chat = asked(body)
     assert chat["reasoning_effort"] == "high"
     assert chat["response_format"]["json_schema"]["schema"] == schema
     assert chat["tool_choice"] == "required"
@@ -168,6 +171,5 @@ def test_a_wished_form_and_effort_take_chats_names() -> None:
 def test_what_cannot_be_said_is_refused_by_name(part: dict[str, Any], param: str) -> None:
     body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], **part}
     with pytest.raises(InvalidRequest) as caught:
-        check(body)
-        chat_body(body)
+        asked(body)
     assert caught.value.param == param
