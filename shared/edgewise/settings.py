@@ -7,9 +7,9 @@ A name in the environment is the field's name in capitals after `EDGEWISE_`, exc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 FOREIGN: dict[str, str] = {
     "openai_api_key": "OPENAI_API_KEY",
@@ -200,6 +200,8 @@ class Settings(BaseModel):
     """Have large batches of keys without terms worked by the provider's own batch service, at its batch price."""
     bedrock_batch_role: str | None = None
     """ARN of the role as which Bedrock reads and writes `batches/` of the bucket; None: no batches go to Bedrock."""
+    tasks: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")], ...] = ()
+    """Functions that workers run as tasks, as `package.module:function`, with commas between them; nothing else is."""
     jobs_concurrency: int = 50
     """Lines of batches that one worker runs at once."""
     jobs_workers: int = Field(default=4, ge=1)
@@ -211,6 +213,16 @@ class Settings(BaseModel):
     """`provider/id` to fields of a catalogue row (`price`, `tier`, `context`, `quality`, `auto`, …)."""
     routing: dict[str, Any] = {}
     """Routing options under everybody else's; `edgewise.routing.options` names them."""
+    pace_usd: float | None = Field(default=None, gt=0)
+    """What all keys together should spend in a window: routing gets cheaper while spending runs ahead of that. It is
+    no cap; budgets are."""
+    pace_window_s: float = Field(default=86_400.0, ge=60)
+    """The length of that window; it begins anew at multiples of it, a day at midnight UTC."""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _listed(cls, found: Any) -> Any:
+        return [name.strip() for name in found.split(",") if name.strip()] if isinstance(found, str) else found
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

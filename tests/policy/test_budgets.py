@@ -164,3 +164,12 @@ def test_now_is_within_its_window(now: float) -> None:
         assert window.ends_at is not None and now < window.ends_at
         assert window_of(per, window.ends_at - 1) == window
         assert window_of(per, window.ends_at) != window
+
+
+async def test_how_far_a_budget_is_ahead_of_its_window_is_told_without_a_read(rig: Rig) -> None:
+    token = await rig.key(budgets=[TEN_CENTS, {"per": "forever", "usd": "5"}])
+    plan = await rig.plan(token)
+    assert plan.paces == ()
+    await rig.room.settle(await rig.room.reserve(plan, choice("0.1")), [attempt("0.03")])
+    ((spent, gone),) = (await rig.plan(token)).paces
+    assert spent == pytest.approx(0.3) and gone == pytest.approx(rig.clock.now() % 86_400 / 86_400)

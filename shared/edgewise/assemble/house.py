@@ -30,6 +30,7 @@ from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias
 from edgewise.routing.overrides import Overrides
+from edgewise.routing.pacing import Pacing
 from edgewise.routing.room import Room as RoutingRoom
 from edgewise.settings import Settings
 from edgewise.words import Model
@@ -136,6 +137,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         table=_labels(settings, clock, aws),
         background=background,
         overrides=_overrides(settings, providers, clock, aws, background),
+        pacing=_pacing(settings, clock, aws, background),
         max_retries=settings.max_retries,
         max_wait_s=settings.max_retry_wait_s,
     )
@@ -195,6 +197,17 @@ def _overrides(
 
     rows = OverrideTable(Table(aws, settings.state_table))
     return Overrides(clock, background, rows.all, lambda later: _catalog(settings, providers, later))
+
+
+def _pacing(settings: Settings, clock: Clock, aws: Aws, background: Background) -> Pacing | None:
+    if settings.pace_usd is None:
+        return None
+    if not settings.state_table:
+        return Pacing(clock, settings.pace_usd, settings.pace_window_s)
+    from edgewise.routing.dynamodb import SpentTable
+
+    spent = SpentTable(Table(aws, settings.state_table), clock)
+    return Pacing(clock, settings.pace_usd, settings.pace_window_s, spent, background)
 
 
 def _labels(settings: Settings, clock: Clock, aws: Aws) -> LearnTable | None:

@@ -1,6 +1,7 @@
-"""The routing room's shared state in the state table: breakers and overrides of the catalogue.
+"""The routing room's shared state in the state table: breakers, what was spent, overrides of the catalogue.
 
     pk=health#<model>   sk=breaker    failures, window_began, open_until, probe_until, opened
+    pk=pace#house       sk=<window>   spent: picodollars of all processes in a window of the house's budget
     pk=model#overrides  sk=<model>    row: JSON, fields of a catalogue row, laid over the compiled ones
 
 Times are seconds since the epoch. Every item but the overrides expires; an expired one is not read.
@@ -19,6 +20,7 @@ from edgewise.clock import Clock
 from edgewise.routing.breaker import WINDOW_S, State, StoreError
 
 HEALTH_TTL_S = 600
+PICO = 10**12
 AWAKE = "attribute_not_exists(open_until) OR open_until <= :now"
 
 
@@ -122,6 +124,23 @@ def _state(item: Mapping[str, Any]) -> State:
 
 def _number(value: float) -> Decimal:
     return Decimal(f"{value:.3f}")
+
+
+@dataclass(frozen=True, slots=True)
+class SpentTable:
+    """Implements `pacing.Spent`: one counter of picodollars a window. Raises `AwsError`."""
+
+    table: Table
+    clock: Clock
+
+    async def add(self, window: str, usd: float, keep_s: float) -> float:
+        item = await self.table.update(
+            "pace#house",
+            window,
+            "SET expires_at = :ttl ADD spent :spent",
+            values={":ttl": int(self.clock.now() + 2 * keep_s), ":spent": round(usd * PICO)},
+        )
+        return float(item["spent"]) / PICO
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,9 @@ class Options:
     guarantee: Mapping[str, Any] = field(default_factory=dict)
     """{"model": name, "delta": quality points, 0 to 1}: no worse than that model (the best of the candidates, when
     none is named) by more than delta on average."""
+    pace: bool = False
+    """Whether this key's budgets are paced: cheaper plans while spending runs ahead of the window's share that is
+    gone (`pacing.py`)."""
     session: str | None = None
     hedge: bool = False
     shadow: float | None = None
@@ -73,7 +76,7 @@ NOTHING_ASKED = Options()
 NAMES = frozenset(f.name for f in fields(Options))
 TUPLES = frozenset({"models", "only", "ignore", "fallbacks", "context_fallbacks", "content_fallbacks"})
 NUMBERS = frozenset({"max_latency_ms", "min_quality", "cost_weight", "latency_weight", "at_least", "shadow"})
-FLAGS = frozenset({"allow_fallbacks", "agree", "hedge", "dry_run"})
+FLAGS = frozenset({"allow_fallbacks", "agree", "pace", "hedge", "dry_run"})
 
 
 def parse(*layers: Mapping[str, Any]) -> Options:

@@ -70,6 +70,7 @@ def ask_of(features: Mapping[str, Any], catalog: Catalog, shortlist: Shortlist, 
         features=features,
         difficulty=difficulty,
         gain=None if gain is None else float(gain),
+        window_lambda=float(features.get("shadow_price") or 0.0),
         comparable=features.get("comparable"),
     )
 

@@ -31,7 +31,7 @@ from edgewise.routing.learning import Learning
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
 from edgewise.routing.overrides import Overrides
-from edgewise.routing.pacing import Pacing
+from edgewise.routing.pacing import Pacing, dearest
 from edgewise.routing.rescue import Rescue, asked_for, distinct, may_use, usable, wanted
 from edgewise.routing.retry_budget import RetryBudget
 from edgewise.routing.scorer import ends
@@ -160,6 +160,8 @@ class Room:
         in_order = options.strategy in ORDERED or not asked.market
         candidates = self._shortlist.candidates(fitting or models, demand, reading.difficulty, keep_order=in_order)
         candidates, reference = self._reference(candidates, models, asked, options, (demand, reading.difficulty))
+        house = self.pacing.price if self.pacing is not None else 0.0
+        shadow_price = max(house, dearest(plan.paces) if options.pace else 0.0)
         kind = evidence.comparable(request)
         gain, extra = self._learned(candidates, reading, options, (plan.tenant, reference, kind))
         return Ask(
@@ -175,13 +177,14 @@ class Room:
                 "gain": None if gain is None else round(gain, 4),
                 "needs": sorted(demand.needs),
                 "prefer": options.prefer,
+                "shadow_price": round(shadow_price, 3),
                 "candidates": [c.model.name for c in candidates],
                 **self._resting(models if in_order else ()),
                 **{name: round(value, 3) for name, value in reading.counts.items()},
             },
             difficulty=reading.difficulty,
             gain=gain,
-            window_lambda=self.pacing.price if self.pacing else 0.0,
+            window_lambda=shadow_price,
             uniform=self.clock.uniform,
             in_flight=self.in_flight,
             pinned=self._sessions.get(_session(plan.tenant, options.session)),
@@ -286,7 +289,14 @@ class Room:
         self, shadow: Choice, plan: Plan, live: Live, caller: Caller, deadline: Deadline, trail: list[Attempt]
     ) -> None:
         """Ask a shadow's models and learn from what they say. Raises nothing that a provider does."""
-        await self.learning.compare(shadow, plan, live, caller, deadline, trail)
+        try:
+            await self.learning.compare(shadow, plan, live, caller, deadline, trail)
+        finally:
+            self._spend(trail)
+
+    def _spend(self, trail: list[Attempt]) -> None:
+        if self.pacing is not None:
+            self.pacing.spend(sum(float(attempt.cost_usd) for attempt in trail if attempt.cost_usd is not None))
 
     def observe(self, plan: Plan, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None:
         """Take in a finished request: token counts and lengths by model, the session's model, what was spent."""
@@ -295,9 +305,7 @@ class Room:
             if attempt.error is None:
                 self.corrections.learn(attempt.model.name, estimated, attempt.usage)
                 self.knowing.lengths.setdefault(attempt.model.name, Lengths()).add(attempt.usage)
-        spent = sum(float(attempt.cost_usd) for attempt in trail if attempt.cost_usd is not None)
-        if self.pacing is not None:
-            self.pacing.spend(spent)
+        self._spend(trail)
         session = _session(plan.tenant, plan.request.routing.get("session"))
         final = next((a for a in reversed(trail) if a.error is None and a.role in ("answer", "hedge")), None)
         if session[1] and final is not None and answer is not None:
