@@ -34,11 +34,11 @@ from bench.semcache_streams import (
     Findings,
     Noise,
     Outcome,
+    Product,
     Stream,
     banking,
     drifted,
     run_cosine,
-    run_edgewise,
     run_vcache,
 )
 from edgewise.cache.semantic.bound import Evidence, Rule, licence
@@ -224,8 +224,8 @@ def unique_set(lab: Lab, questions: list[str]) -> dict[str, Any]:
     findings = Findings(lab.verifier)
     found: dict[str, Any] = {}
     for bound in BOUNDS:
-        found[f"edgewise@{bound}"] = told(run_edgewise(stream, bound, findings))
-        found[f"edgewise@{bound} without a judge"] = told(run_edgewise(stream, bound, findings, judged=False))
+        found[f"edgewise@{bound}"] = told(Product(stream, bound, findings).run())
+        found[f"edgewise@{bound} without a judge"] = told(Product(stream, bound, findings, judged=False).run())
     for name, cut in SHIPPED.items():
         found[name] = told(run_cosine(stream, cut))
     return found
@@ -269,7 +269,7 @@ def stream_set(
     stream: Stream, findings: Findings, *, noise: Noise | None = None, others: bool = True
 ) -> dict[str, Any]:
     """Every policy over one stream; hindsight's cut is the one that hits most at Edgewise's own share of wrong."""
-    found = {f"edgewise@{bound}": told(run_edgewise(stream, bound, findings, noise=noise)) for bound in BOUNDS}
+    found = {f"edgewise@{bound}": told(Product(stream, bound, findings, noise=noise).run()) for bound in BOUNDS}
     if not others:
         return found
     curve = [(cut, run_cosine(stream, cut)) for cut in GRID]

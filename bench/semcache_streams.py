@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from bench.vcache import Seen, explore_probability
-from edgewise.cache.semantic.bound import CUTS, Evidence, Licence, Rule, licence
+from edgewise.cache.semantic.account import Event, Rehearsed, Served, opened, settled
+from edgewise.cache.semantic.bound import CUTS, Evidence, Rule, licence
 from edgewise.cache.semantic.features import NAMES, compare
 from edgewise.cache.semantic.meaning import scores_of, surely_same
-from edgewise.cache.semantic.shadow import FIRST, Watch, trusted
-from edgewise.cache.semantic.verifier import Finding, Verifier, both, leads, reading, vetoed
+from edgewise.cache.semantic.shadow import FIRST, STEADY, trusted
+from edgewise.cache.semantic.verifier import Finding, Verifier, both, further, leads, reading, vetoed
 from edgewise.query.classify import read_turn
 
-STEADY = 0.12
 CANDIDATES = 5
 LEAST_COSINE = 0.3
 DAY_S = 86_400.0
@@ -152,7 +152,7 @@ class Findings:
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._known: dict[tuple[str, str], tuple[list[float], str, bool, float]] = {}
+        self._known: dict[tuple[str, str], tuple[list[float], str, bool]] = {}
 
     def of(self, text: str, others: list[tuple[str, float, str]]) -> list[Finding]:
         """As `Verifier.judge_all`."""
@@ -162,90 +162,111 @@ class Findings:
             if found is None:
                 features = compare(reading(text), reading(other), cos)
                 row = [features[name] for name in NAMES]
-                found = (row, vetoed(features), features["repeat"] > 0, 0.0)
+                found = (row, vetoed(features), features["repeat"] > 0)
                 self._known[text, other] = found
             known.append(found)
+        keys = [key for _, _, key in others]
         same, topic = self._verifier.rate(
-            [found[0] for found in known], leads([c for _, c, _ in others], [k for _, _, k in others])
+            [found[0] for found in known], leads([cos for _, cos, _ in others], keys), further(keys)
         )
         return [
             Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", repeat)
-            for (_, veto, repeat, _), s, t in zip(known, same, topic, strict=True)
+            for (_, veto, repeat), s, t in zip(known, same, topic, strict=True)
         ]
 
 
-def run_edgewise(
-    stream: Stream,
-    bound: float,
-    findings: Findings,
-    *,
-    noise: Noise | None = None,
-    seed: int = 0,
-    steady: float = STEADY,
-    seconds: float = 60.0,
-    half_life_s: float = 30 * DAY_S,
-    judged: bool = True,
-) -> Outcome:
-    """Edgewise at `bound`: what `edgewise.cache.semantic.meaning` does, without the storage.
+class Product:
+    """What `edgewise.cache.semantic.meaning` does at one bound, without the storage.
 
     seconds  between two requests, for the fading of evidence
     """
-    noise = noise or Noise()
-    chance, done = random.Random(seed), Outcome(len(stream.texts))
-    rule = Rule(bound, false_alarm=noise.false_alarm, missed=noise.missed)
-    evidence = Evidence()
-    members: list[int] = []
-    owner: dict[int, int] = {}
-    by_text: dict[str, int] = {}
-    now, known, watch = 0.0, None, Watch()
-    for at, name in enumerate(stream.classes):
-        now += seconds
-        text = stream.texts[at]
-        if text in by_text:
-            done.serve(at, stream.classes[by_text[text]] == name)
-            continue
-        near = [] if stream.exact[at] else _nearest(stream, at, members, CANDIDATES)
-        near = [each for each in near if stream.near[at, each] >= LEAST_COSINE]
-        served = False
-        if near:
-            found = findings.of(
-                text, [(stream.texts[each], float(stream.near[at, each]), str(owner[each])) for each in near]
-            )
-            best, finding = max(
-                zip(near, found, strict=True), key=lambda pair: (both(pair[1]), stream.near[at, pair[0]])
-            )
-            entry, scores = owner[best], scores_of(finding)
-            right = stream.classes[entry] == name
-            if known is None:
-                evidence.fade(now, half_life_s)
-                known = licence(evidence, rule, prior=trusted(evidence, judged, watch.alarmed))
-            if not finding.veto and (finding.repeat or known.allows(scores)):
-                done.serve(at, right)
-                served = True
-            if judged and any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()):
-                sampled = chance.random() < (1.0 if evidence.total() < FIRST else steady)
-                if sampled or chance.random() < watch.rate(served):
-                    done.judged += 1
-                    said = chance.random() >= noise.false_alarm if right else chance.random() < noise.missed
-                    if sampled:
-                        evidence.see(scores, not said)
-                        known = None
-                    if served and watch.alarm.see(not said, rule.reported):
-                        evidence, known, watch.alarmed = Evidence(at=now), None, True
-                    if not said and surely_same(finding):
-                        members = [each for each in members if owner[each] != entry]
-                        by_text.pop(stream.texts[entry], None)
-                    if said:
-                        members.append(at)
-                        owner[at] = entry
-        if not served:
-            by_text[text] = at
-            if not stream.exact[at]:
-                if at in owner and at in members:
-                    members.remove(at)
-                members.append(at)
-                owner[at] = at
-    return done
+
+    def __init__(
+        self,
+        stream: Stream,
+        bound: float,
+        findings: Findings,
+        *,
+        noise: Noise | None = None,
+        seed: int = 0,
+        seconds: float = 60.0,
+        half_life_s: float = 30 * DAY_S,
+        judged: bool = True,
+    ) -> None:
+        self.stream, self.findings, self.judged = stream, findings, judged
+        self.noise, self.seconds, self.half_life_s = noise or Noise(), seconds, half_life_s
+        self.chance, self.done = random.Random(seed), Outcome(len(stream.texts))
+        self.rule = Rule(bound, false_alarm=self.noise.false_alarm, missed=self.noise.missed)
+        self.evidence, self.account = Evidence(), opened(self.rule.reported)
+        self.live = np.zeros(len(stream.texts), bool)
+        self.owner = np.full(len(stream.texts), -1)
+        self.by_text: dict[str, int] = {}
+        self.called_right: dict[int, float] = {}
+
+    def run(self) -> Outcome:
+        stream = self.stream
+        for at, (text, name) in enumerate(zip(stream.texts, stream.classes, strict=True)):
+            if text in self.by_text:
+                self.done.serve(at, stream.classes[self.by_text[text]] == name)
+            elif not self._matched(at):
+                self.by_text[text] = at
+                if not stream.exact[at]:
+                    self.live[at], self.owner[at] = True, at
+        return self.done
+
+    def _matched(self, at: int) -> bool:
+        """Whether the request was served by meaning; the judge has read it if it was to."""
+        stream, now = self.stream, at * self.seconds + 1
+        near = [] if stream.exact[at] else self._near(at)
+        if not near:
+            return False
+        found = self.findings.of(
+            stream.texts[at], [(stream.texts[n], float(stream.near[at, n]), str(self.owner[n])) for n in near]
+        )
+        best, finding = max(zip(near, found, strict=True), key=lambda pair: (both(pair[1]), stream.near[at, pair[0]]))
+        entry, scores = int(self.owner[best]), scores_of(finding)
+        self.evidence.fade(now, self.half_life_s)
+        known = licence(self.evidence, self.rule, prior=trusted(self.evidence, self.judged))
+        allowed = not finding.veto and (finding.repeat or known.allows(scores) is not None)
+        suspect = max(entry * self.seconds + 1, self.called_right.get(entry, 0.0)) < self.account.since
+        served = allowed and not suspect and self.account.rest <= 0
+        right = stream.classes[entry] == stream.classes[at]
+        if served:
+            self.done.serve(at, right)
+        self._settle(Served(int(served)), now)
+        steady = chance = 1.0 if self.evidence.total() < FIRST else STEADY
+        if allowed:
+            chance = max(steady, self.account.judged if served else 1.0)
+        elif not any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()):
+            return served
+        drawn = self.chance.random()
+        if not self.judged or drawn >= chance:
+            return served
+        self.done.judged += 1
+        says_right = (
+            self.chance.random() >= self.noise.false_alarm if right else self.chance.random() < self.noise.missed
+        )
+        if drawn < steady:
+            self.evidence.see(scores, not says_right)
+        if served:
+            self._settle(Served(0, not says_right, chance), now)
+        elif allowed and (says_right or not suspect):
+            self._settle(Rehearsed(not says_right), now)
+        if says_right:
+            self.called_right[entry] = now
+            self.live[at], self.owner[at] = True, entry
+        elif allowed or surely_same(finding):
+            self.live[self.owner == entry] = False
+            self.by_text.pop(stream.texts[entry], None)
+        return served
+
+    def _settle(self, event: Event, now: float) -> None:
+        self.account = settled(self.account, event, self.rule.reported, now)
+
+    def _near(self, at: int) -> list[int]:
+        scores = np.where(self.live[:at], self.stream.near[at, :at], -1.0)
+        best = np.argpartition(scores, -CANDIDATES)[-CANDIDATES:] if at > CANDIDATES else np.arange(at)
+        return [int(n) for n in best[np.argsort(-scores[best])] if scores[n] >= LEAST_COSINE]
 
 
 def _nearest(stream: Stream, at: int, members: list[int], k: int) -> list[int]:
@@ -261,13 +282,12 @@ def _nearest(stream: Stream, at: int, members: list[int], k: int) -> list[int]:
 
 __all__ = [
     "Findings",
-    "Licence",
     "Noise",
     "Outcome",
+    "Product",
     "Stream",
     "banking",
     "drifted",
     "run_cosine",
-    "run_edgewise",
     "run_vcache",
 ]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewise.cache.semantic.bound import CUTS, PRIOR, Alarm, Evidence, Rule, cells_of, licence, log_wealth
+from edgewise.cache.semantic.bound import CUTS, PRIOR, Evidence, Rule, cells_of, licence, log_wealth
 
 
 def passes(wrong_share: float, bound: float, seed: int, labels: int = 400) -> bool:
@@ -68,12 +68,6 @@ def test_evidence_fades_by_half() -> None:
     evidence.see({"same": 0.9}, wrong=False)
     evidence.fade(1100.0, half_life_s=1000.0)
     assert evidence.total() == pytest.approx(0.5)
-
-
-def test_the_alarm_goes_off_when_hits_turn_wrong_and_not_before() -> None:
-    alarm = Alarm()
-    assert not any(alarm.see(False, 0.02) for _ in range(500))
-    assert any(alarm.see(i % 3 == 0, 0.02) for i in range(15))
 
 
 def test_cells_are_read_by_cut() -> None:

@@ -19,7 +19,7 @@ from edgewise.cache.semantic.library import Library
 from edgewise.cache.semantic.log import Added, LocalLog, LocalSnapshots
 from edgewise.cache.semantic.meaning import MeaningOptions, SemanticMeaning
 from edgewise.cache.semantic.s3 import S3Snapshots
-from edgewise.cache.semantic.shadow import Licences, LocalEvidence, Opinion
+from edgewise.cache.semantic.shadow import EvidenceStore, Licences, LocalEvidence, Opinion
 from edgewise.chat import Answer
 from edgewise.clock import FakeClock
 from edgewise.words import CachePolicy, Entry, Hit, Plan, Principal, Query
@@ -101,8 +101,8 @@ class Bench:
         self.options = options
         self.meaning = self.another(library or Library(clock, LocalLog(), LocalSnapshots()))
 
-    def another(self, library: Library) -> SemanticMeaning:
-        licences = Licences(self.clock, LocalEvidence(self.clock, 1e6), self.judge)
+    def another(self, library: Library, evidence: EvidenceStore | None = None) -> SemanticMeaning:
+        licences = Licences(self.clock, evidence or LocalEvidence(self.clock, 1e6), self.judge)
         return SemanticMeaning(
             self.clock, self.store, Words(), library, licences, options=self.options, judge=self.judge
         )
@@ -187,6 +187,30 @@ async def test_a_wrong_answer_to_the_same_question_is_dropped(clock: FakeClock) 
     assert await bench.meaning.find(query(REPEAT), plan()) == "absent"
 
 
+async def test_after_an_alarm_old_answers_are_served_once_they_were_called_right_again(
+    clock: FakeClock, state_table: Table
+) -> None:
+    """Two processes: wrong hits of one rest both, the judge's word to either counts for both."""
+    judge = Oracle(right=False)
+    bench = Bench(clock, judge)
+    library = Library(clock, LocalLog(), LocalSnapshots())
+    here, there = (bench.another(library, DynamoEvidence(state_table, clock, 1e6)) for _ in range(2))
+    bench.meaning = here
+    await bench.keep(query(QUESTION, partition="old"), plan(), life_s=900)
+    clock.time += 1
+    for _ in range(2):
+        await bench.keep(query(QUESTION), plan())
+        assert isinstance(await here.find(query(REPEAT), plan()), Hit)
+    judge.right = True
+    clock.time += 15
+    assert await there.find(query(REPEAT, partition="old"), plan()) == "unconfirmed"
+    again = [await who.find(query(REPEAT, partition="old"), plan()) for who in (there, here) * 4]
+    assert set(again) == {"resting"}
+    await there.find(query(REPEAT, partition="old"), plan())
+    clock.time += 15
+    assert isinstance(await here.find(query(REPEAT, partition="old"), plan()), Hit)
+
+
 async def test_long_texts_and_unread_languages_are_left_alone(clock: FakeClock) -> None:
     bench = Bench(clock, options=MeaningOptions(longest_chars=20))
     await bench.keep(query(QUESTION), plan())
@@ -235,8 +259,6 @@ async def test_evidence_of_many_processes_adds_up(clock: FakeClock, state_table:
     found = await two.read("acme/default")
     right, wrong = found.cells["same"][2]
     assert right == pytest.approx(3, rel=0.2) and wrong == pytest.approx(1, rel=0.2)
-    await one.forget("acme/default")
-    assert (await two.read("acme/default")).total() == 0
 
 
 def test_the_answer_type_is_whole() -> None:

@@ -75,6 +75,13 @@ def test_words_for_numbers_and_times_are_the_numbers() -> None:
     assert read("twenty-five kilos").numbers == {("25", "kg")}
 
 
+def test_wordings_of_one_entry_speak_for_it(verifier: Verifier) -> None:
+    asked, kept = "How do I reset my password?", "I forgot my password, what now?"
+    alone = verifier.judge_all(asked, [(kept, 0.7, "a"), ("Password reset is needed", 0.7, "b")])[0]
+    agreed = verifier.judge_all(asked, [(kept, 0.7, "a"), ("Password reset is needed", 0.7, "a")])[0]
+    assert agreed.topic > alone.topic and agreed.same == alone.same
+
+
 def test_judging_is_symmetric(verifier: Verifier) -> None:
     a, b = "How long does a visa take?", "What is the waiting time for visas?"
     assert verifier.judge(a, b, 0.7) == verifier.judge(b, a, 0.7)

@@ -17,9 +17,9 @@ that it reports more than bound·(1 - m) + (1 - bound)·f, and that is what is t
 
 Before there is evidence the shipped prior serves: cuts that kept each bound on pairs that the verifier had not seen
 (docs/decisions/0034-meaning.md). It enters as a credit of wealth that a namespace's own labels soon outweigh, with
-half of what the labels of all namespaces together have earned. Old evidence fades by half in `half_life_s`, so a
-namespace whose answers drift loses its licence until it is earned again; and when what is served turns out wrong
-more often than the bound, an alarm forgets all evidence at once.
+half of what the labels of all namespaces together have earned. Old evidence fades by half in `half_life_s`. A licence
+speaks of the past; what serving by it may cost when the world changes is the account's business
+(`edgewise.cache.semantic.account`).
 
 Source: Shafer 2021, Testing by betting; Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by
 betting; Ville 1939. It knows nothing of text, vectors or storage.
@@ -46,8 +46,6 @@ PRIOR: dict[str, tuple[tuple[float, float], ...]] = {
 """(bound, cut) that the shipped verifier keeps on pairs that it had not seen. The cuts of `topic` keep it on questions
 whose classes are intents too, where those of `same` do not: so where labels can be had, `same` waits for them."""
 STAKES = (0.3, 0.6, 0.95)
-ALARM_STAKE = 0.12
-ALARM_AT = 60.0
 CREDIT = 5.0
 """How much more than its licence the prior brings: two wrong answers in a row do not yet revoke it."""
 
@@ -88,27 +86,6 @@ class Evidence:
     def total(self) -> float:
         """How many judged candidates passed the loosest cut of the widest ranking."""
         return max(sum(right + wrong for right, wrong in cells) for cells in self.cells.values())
-
-
-@dataclass(slots=True)
-class Alarm:
-    """Tells when what is served has begun to be wrong more often than the bound allows.
-
-    A wealth that bets on "more than `share` are wrong" and never falls below 1, label after label of what was served;
-    when it reaches `ALARM_AT`, all evidence is of another time. While the bound holds that happens less than once in
-    `ALARM_AT` labels. Source: Shin, Ramdas and Rinaldo 2023, E-detectors.
-    """
-
-    wealth: float = 1.0
-
-    def see(self, wrong: bool, share: float) -> bool:
-        """Take in a label; True: it goes off, and begins anew."""
-        stake = ALARM_STAKE / share
-        self.wealth = max(1.0, self.wealth) * (1 + stake * (1 - share) if wrong else 1 - ALARM_STAKE)
-        if self.wealth < ALARM_AT:
-            return False
-        self.wealth = 1.0
-        return True
 
 
 def cells_of(scores: Mapping[str, float]) -> dict[str, int]:

@@ -2,17 +2,20 @@
 
 The log lives in the cache table under `v#<partition>`, one item a change, which DynamoDB removes some time after the
 row it speaks of has expired. Evidence lives in the state table under `bound#[<space>#]<namespace>`: counters that many
-processes add to, one item a week so that old ones fade by weight.
+processes add to, one item a week so that old ones fade by weight; accounts, one item a bound, that processes change
+in turns by version; and when an entry was last called right, one item each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from decimal import Decimal
 from typing import Any
 
 from edgewise.aws import AwsError, Table
 from edgewise.cache.port import StoreError
+from edgewise.cache.semantic.account import Account, Event, opened, settled
 from edgewise.cache.semantic.bound import CUTS, Evidence
 from edgewise.cache.semantic.index import Row
 from edgewise.cache.semantic.log import Added, Change, Moved, Removed, Vouched, earlier, place
@@ -22,6 +25,8 @@ REMEMBERED_S = 7 * 86_400.0
 """How long a removal or a vouching stays in the log: longer than any snapshot is old."""
 WEEK_S = 7 * 86_400.0
 WEEKS_KEPT = 8
+TURNS = 8
+"""How often a change of an account is tried while other processes change it."""
 
 
 class DynamoLog:
@@ -133,9 +138,56 @@ class DynamoEvidence:
         evidence.at = now
         return evidence
 
-    async def forget(self, namespace: str) -> None:
+    async def account(self, namespace: str, bound: float) -> Account | None:
+        return (await self._account(namespace, bound))[0]
+
+    async def settle(self, namespace: str, bound: float, event: Event, share: float) -> Account:
+        for _ in range(TURNS):
+            account, version = await self._account(namespace, bound)
+            now = self._clock.now()
+            found = settled(account or opened(share), event, share, now)
+            item = {name: Decimal(repr(round(value, 6))) for name, value in asdict(found).items()}
+            try:
+                await self._table.put(
+                    {
+                        "pk": self._head + namespace,
+                        "sk": f"account#{bound:g}",
+                        "version": version + 1,
+                        "expires_at": int(now + WEEKS_KEPT * WEEK_S),
+                        **item,
+                    },
+                    condition="attribute_not_exists(version) OR version = :seen",
+                    values={":seen": version},
+                )
+            except AwsError as error:
+                if error.is_condition:
+                    continue
+                raise StoreError(f"account not written: {error.code}") from error
+            return found
+        raise StoreError("account not written: others were always first")
+
+    async def _account(self, namespace: str, bound: float) -> tuple[Account | None, int]:
         try:
-            async for item in self._table.query(self._head + namespace, begins="week#"):
-                await self._table.delete(item["pk"], item["sk"])
+            item = await self._table.get(self._head + namespace, f"account#{bound:g}", consistent=True)
         except AwsError as error:
-            raise StoreError(f"evidence not removed: {error.code}") from error
+            raise StoreError(f"account not read: {error.code}") from error
+        if item is None:
+            return None, 0
+        if float(item["expires_at"]) <= self._clock.now():
+            return None, int(item["version"])
+        return Account(**{field.name: float(item[field.name]) for field in fields(Account)}), int(item["version"])
+
+    async def confirm(self, namespace: str, key: str) -> None:
+        now = self._clock.now()
+        item = {"at": Decimal(repr(now)), "expires_at": int(now + WEEKS_KEPT * WEEK_S)}
+        try:
+            await self._table.put({"pk": self._head + namespace, "sk": f"sure#{key}", **item})
+        except AwsError as error:
+            raise StoreError(f"confirmation not written: {error.code}") from error
+
+    async def confirmed(self, namespace: str, key: str) -> float:
+        try:
+            item = await self._table.get(self._head + namespace, f"sure#{key}")
+        except AwsError as error:
+            raise StoreError(f"confirmation not read: {error.code}") from error
+        return float(item["at"]) if item is not None and float(item["expires_at"]) > self._clock.now() else 0.0

@@ -6,7 +6,8 @@
 Every doubt is a miss with a reason. A candidate is served only if the entry, read again from the store, is live and
 was asked by the caller itself or, in a namespace that tenants share, by enough different principals. Labels for the
 bound are gathered behind the request (`edgewise.cache.semantic.shadow`); a pair that the judge calls right becomes
-another wording of the entry, so that the next one like it is nearer.
+another wording of the entry, so that the next one like it is nearer, and the entry of a hit that it calls wrong is
+forgotten.
 
 It knows nothing of how a request becomes a partition, nor of what a model is.
 """
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.background import Background
 from edgewise.cache.port import Store
+from edgewise.cache.semantic.account import Account
 from edgewise.cache.semantic.bound import CUTS
 from edgewise.cache.semantic.index import Neighbour, Row
 from edgewise.cache.semantic.library import Library
 from edgewise.cache.semantic.log import Added, Removed, Vouched
-from edgewise.cache.semantic.shadow import Judge, Licences
+from edgewise.cache.semantic.shadow import STEADY, Judge, Licences
 from edgewise.cache.semantic.verifier import Finding, Verifier, both
 from edgewise.clock import Clock
 from edgewise.words import Entry, Hit, Plan, Query
@@ -42,6 +44,8 @@ SHARED = "shared:"
 LEAST_SAME = 0.25
 MOST_RECENT = 10_000
 """Hits whose scores are remembered, in case somebody reports them."""
+ALLOWED = ("resting", "unconfirmed")
+"""Why the account withholds what the licence allows."""
 
 
 class Embedder(Protocol):
@@ -77,7 +81,7 @@ class MeaningOptions:
     candidates: int = 5
     least_cosine: float = 0.3
     quorum: int = 3
-    steady_rate: float = 0.1
+    steady_rate: float = STEADY
     longest_chars: int = 600
 
 
@@ -96,13 +100,21 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A candidate and what was asked; `bound` is the one under which it was served, None if it was not."""
+    """A candidate, what was asked and what came of it.
+
+    verdict  the hit, or why there is none; 'resting' and 'unconfirmed' are hits but for the account
+    account  the account that the hit was for; None when the licence did not allow it
+    sampled  drawn without a look at the score; otherwise the label is for the account alone
+    chance   the probability with which it is read
+    """
 
     query: Query
     candidate: Candidate
-    bound: float | None
+    verdict: Hit | str
+    bound: float
+    account: Account | None
     sampled: bool = False
-    """Drawn without a look at the score; otherwise its label is for the alarm alone."""
+    chance: float = 1.0
 
 
 def surely_same(finding: Finding) -> bool:
@@ -143,7 +155,8 @@ class SemanticMeaning:
         self._recent: OrderedDict[str, tuple[str, Mapping[str, float], float]] = OrderedDict()
 
     async def find(self, query: Query, plan: Plan) -> Hit | str:
-        """A verified hit, or 'absent', 'language', 'long', 'unverified', 'unlicensed', 'quorum' or 'gone'."""
+        """A verified hit, or 'absent', 'language', 'long', 'unverified', 'unlicensed', 'quorum', 'gone', 'stale',
+        'unconfirmed' or 'resting'."""
         if query.partition is None or query.text is None:
             return "absent"
         if len(query.text) > self._options.longest_chars:
@@ -159,10 +172,13 @@ class SemanticMeaning:
         if not near:
             return "absent"
         best = self.best(query.text, near)
-        namespace = f"{query.tenant}/{query.namespace}"
+        namespace, bound = f"{query.tenant}/{query.namespace}", plan.cache.max_wrong_share
         verdict = await self._decide(query, plan, best, namespace)
-        shown = Shown(query, best, plan.cache.max_wrong_share if isinstance(verdict, Hit) else None)
-        await self._sample(shown, vector, embedder, namespace)
+        allowed = isinstance(verdict, Hit) or verdict in ALLOWED
+        account = await self._licences.account(namespace, bound) if allowed else None
+        if isinstance(verdict, Hit):
+            self._licences.served(namespace, bound)
+        await self._sample(Shown(query, best, verdict, bound, account), vector, embedder, namespace)
         return verdict
 
     def best(self, text: str, near: list[tuple[str, Neighbour]]) -> Candidate:
@@ -189,6 +205,11 @@ class SemanticMeaning:
             return "gone"
         if kept.entry.fresh_until <= now:
             return "stale"
+        account = await self._licences.account(namespace, plan.cache.max_wrong_share)
+        if await self._licences.suspects(namespace, kept.entry.key, kept.entry.created_at, account):
+            return "unconfirmed"
+        if account.rest > 0:
+            return "resting"
         self._recent[best.near.row.key] = (namespace, best.scores, plan.cache.max_wrong_share)
         if len(self._recent) > MOST_RECENT:
             self._recent.popitem(last=False)
@@ -237,19 +258,25 @@ class SemanticMeaning:
         if wrong:
             if known is not None:
                 namespace, scores, bound = known
-                await self._licences.learn(namespace, scores, wrong=True, bound=bound)
+                await self._licences.learn(namespace, scores, wrong=True)
+                await self._licences.told(namespace, bound, wrong=True, chance=1.0)
             await self.remove(key, None)
 
     async def _sample(self, shown: Shown, vector: Array, embedder: Embedder, namespace: str) -> None:
-        """Have the candidate judged behind the request, with a probability that does not depend on its score."""
-        scores = shown.candidate.scores
-        if self._judge is None or not any(scores[name] >= cuts[-1] for name, cuts in CUTS.items()):
+        """Have the candidate judged behind the request: some whatever their score, hits as their account asks."""
+        scores, account = shown.candidate.scores, shown.account
+        if self._judge is None:
             return
-        sampled = self._clock.uniform() < await self._licences.rate(namespace, self._options.steady_rate)
-        watched = self._clock.uniform() < self._licences.watch_rate(namespace, shown.bound is not None)
-        if not sampled and not watched:
+        if account is None and not any(scores[name] >= cuts[-1] for name, cuts in CUTS.items()):
             return
-        work = self._judged(self._judge, replace(shown, sampled=sampled), vector, embedder, namespace)
+        drawn = self._clock.uniform()
+        steady = chance = await self._licences.rate(namespace, self._options.steady_rate)
+        if account is not None:
+            chance = max(steady, account.judged if isinstance(shown.verdict, Hit) else 1.0)
+        if drawn >= chance:
+            return
+        shown = replace(shown, sampled=drawn < steady, chance=chance)
+        work = self._judged(self._judge, shown, vector, embedder, namespace)
         if self._background is not None:
             self._background.spawn(work)
         else:
@@ -264,18 +291,27 @@ class SemanticMeaning:
         opinion = await judge.judge(text, row.text, kept.entry.answer.text)
         if opinion.right is None:
             return
-        wrong = not opinion.right
         if shown.sampled:
-            await self._licences.learn(namespace, best.scores, wrong=wrong, bound=shown.bound)
-        elif shown.bound is not None:
-            await self._licences.watch(namespace, wrong, shown.bound)
-        if not opinion.right and surely_same(best.finding):
+            await self._licences.learn(namespace, best.scores, wrong=not opinion.right)
+        if shown.account is not None:
+            await self._account_for(shown, shown.account, namespace, right=opinion.right)
+        if not opinion.right and (shown.account is not None or surely_same(best.finding)):
             # A wrong answer to what is nearly the same question is the answer's fault: it has grown old.
             await self.remove(row.key, best.partition)
         if opinion.right and not query.tenant.startswith(SHARED):
             digest = hashlib.sha256(text.encode()).hexdigest()[:12]
             wording = Row(f"{row.key}~{digest}", row.key, text, kept.entry.expires_at, row.principals)
             await self._library.change(best.partition, embedder.dim, Added(wording, vector))
+
+    async def _account_for(self, shown: Shown, account: Account, namespace: str, *, right: bool) -> None:
+        """Tell the account what became of what it was asked to bear."""
+        if isinstance(shown.verdict, Hit):
+            await self._licences.told(namespace, shown.bound, wrong=not right, chance=shown.chance)
+        elif account.rest > 0 and (right or shown.verdict == "resting"):
+            # That an old entry is wrong says nothing of how the next ones are matched.
+            await self._licences.rehearsed(namespace, shown.bound, wrong=not right)
+        if right and shown.verdict == "unconfirmed":
+            await self._licences.confirm(namespace, shown.candidate.near.row.key)
 
 
 async def _vector(embedder: Embedder, text: str) -> Array:

@@ -1,8 +1,10 @@
-"""Labels for the bound: which candidates are judged, by whom, and where the counts are kept.
+"""Labels for the bound: which candidates are judged, by whom, and where what is learned is kept.
 
 The sample is drawn before anything is known of the score, the same for every candidate of a namespace at a time, so
-that the counts say how often a candidate of any score would be wrong. Judging goes on behind the request and costs
-one cheap call: the judge sees both questions and the kept answer, and no second answer is generated.
+that the counts say how often a candidate of any score would be wrong. Hits are read more often, as their account asks
+(`edgewise.cache.semantic.account`); what only that asked for is told to the account and never counted. Judging goes on
+behind the request and costs one cheap call: the judge sees both questions and the kept answer, and no second answer is
+generated.
 """
 
 from __future__ import annotations
@@ -11,13 +13,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgewise.cache.semantic.bound import Alarm, Evidence, Licence, Rule, cells_of, licence
+from edgewise.cache.semantic.account import (
+    REST_UNJUDGED_S,
+    Account,
+    Event,
+    Rehearsed,
+    Rested,
+    Served,
+    opened,
+    settled,
+)
+from edgewise.cache.semantic.bound import Evidence, Licence, Rule, cells_of, licence
 from edgewise.clock import Clock
 
 EVERYWHERE = "*"
 """The namespace in which the labels of all are counted together."""
-WATCHED = 0.02
-"""Labels for the alarm, per candidate, beside the sample: few hits are watched closely, many by the way."""
+STEADY = 0.1
+"""The share of candidates that the sample draws once a namespace has its first labels."""
 FIRST = 60
 """So many of a namespace's first candidates are all judged, and nothing but repeats is served meanwhile."""
 
@@ -44,21 +56,46 @@ class Judge(Protocol):
         ...
 
 
-class EvidenceStore(Protocol):
-    """Counts that outlive this process. Raises `StoreError`."""
+class Counts(Protocol):
+    """Labels of the sample, counted over all processes. Raises `StoreError`."""
 
     async def add(self, namespace: str, cells: Mapping[str, int], wrong: bool) -> None: ...
     async def read(self, namespace: str) -> Evidence: ...
-    async def forget(self, namespace: str) -> None: ...
+
+
+class Accounts(Protocol):
+    """One account for each namespace and bound, that processes change in turns. Raises `StoreError`."""
+
+    async def account(self, namespace: str, bound: float) -> Account | None:
+        """None: nothing has happened yet."""
+        ...
+
+    async def settle(self, namespace: str, bound: float, event: Event, share: float) -> Account:
+        """The account after the event; no event of another process is lost."""
+        ...
+
+    async def confirm(self, namespace: str, key: str) -> None:
+        """Note that the judge called the entry right just now."""
+        ...
+
+    async def confirmed(self, namespace: str, key: str) -> float:
+        """When it last did, in seconds since the epoch; 0: never."""
+        ...
+
+
+class EvidenceStore(Counts, Accounts, Protocol):
+    """What is learned about a namespace and outlives a process."""
 
 
 class LocalEvidence:
-    """Counts in this process's memory, fading by half in `half_life_s`."""
+    """Implements `EvidenceStore` in this process's memory; counts fade by half in `half_life_s`."""
 
     def __init__(self, clock: Clock, half_life_s: float) -> None:
         self._clock = clock
         self._half_life_s = half_life_s
         self._known: dict[str, Evidence] = {}
+        self._accounts: dict[tuple[str, float], Account] = {}
+        self._confirmed: dict[tuple[str, str], float] = {}
 
     async def add(self, namespace: str, cells: Mapping[str, int], wrong: bool) -> None:
         evidence = self._known.setdefault(namespace, Evidence())
@@ -71,32 +108,28 @@ class LocalEvidence:
         evidence.fade(self._clock.now(), self._half_life_s)
         return evidence
 
-    async def forget(self, namespace: str) -> None:
-        self._known.pop(namespace, None)
+    async def account(self, namespace: str, bound: float) -> Account | None:
+        return self._accounts.get((namespace, bound))
+
+    async def settle(self, namespace: str, bound: float, event: Event, share: float) -> Account:
+        before = await self.account(namespace, bound) or opened(share)
+        found = settled(before, event, share, self._clock.now())
+        self._accounts[namespace, bound] = found
+        return found
+
+    async def confirm(self, namespace: str, key: str) -> None:
+        self._confirmed[namespace, key] = self._clock.now()
+
+    async def confirmed(self, namespace: str, key: str) -> float:
+        return self._confirmed.get((namespace, key), 0.0)
 
 
-def trusted(evidence: Evidence, judged: bool, alarmed: bool = False) -> tuple[str, ...]:
+def trusted(evidence: Evidence, judged: bool) -> tuple[str, ...]:
     """The rankings whose shipped cuts may be used: without a judge the stricter reading of sameness, with one nothing
-    before the first labels and then what holds for intents too. After an alarm none: evidence alone counts."""
-    if alarmed:
-        return ()
+    before the first labels and then what holds for intents too."""
     if not judged:
         return ("same",)
     return ("topic",) if evidence.total() >= FIRST / 2 else ()
-
-
-@dataclass(slots=True)
-class Watch:
-    """What is watched of one namespace's hits: the alarm, and how often candidates are hits."""
-
-    alarm: Alarm = field(default_factory=Alarm)
-    hit_share: float = 0.1
-    alarmed: bool = False
-
-    def rate(self, served: bool) -> float:
-        """The share of served candidates to judge for the alarm alone, so that `WATCHED` of all candidates are."""
-        self.hit_share += ((1.0 if served else 0.0) - self.hit_share) / 200
-        return min(1.0, WATCHED / max(self.hit_share, 1e-3)) if served else 0.0
 
 
 @dataclass(slots=True)
@@ -104,11 +137,12 @@ class _Known:
     evidence: Evidence
     everywhere: Evidence
     read_at: float
-    licences: dict[float, Licence]
+    licences: dict[float, Licence] = field(default_factory=dict)
+    accounts: dict[float, Account] = field(default_factory=dict)
 
 
 class Licences:
-    """The licence of each namespace, from evidence that is read again every `staleness_s`.
+    """The licences and accounts of each namespace, from evidence that is read again every `staleness_s`.
 
     has_prior  False: the shipped cuts say nothing here, because another embedder scores; only labels count
     """
@@ -128,15 +162,14 @@ class Licences:
         self._staleness_s = staleness_s
         self._has_prior = has_prior
         self._known: dict[str, _Known] = {}
-        self._watches: dict[str, Watch] = {}
+        self._untold: dict[tuple[str, float], int] = {}
 
     async def licence(self, namespace: str, bound: float) -> Licence:
         """What may be served there. With a judge at hand the prior waits for the first labels. Raises `StoreError`."""
         known = await self._read(namespace)
         found = known.licences.get(bound)
         if found is None:
-            alarmed = self._watch(namespace).alarmed
-            allowed = trusted(known.evidence, self._judge is not None, alarmed) if self._has_prior else ()
+            allowed = trusted(known.evidence, self._judge is not None) if self._has_prior else ()
             found = licence(known.evidence, self.rule(bound), known.everywhere, prior=allowed)
             known.licences[bound] = found
         return found
@@ -148,30 +181,51 @@ class Licences:
         known = await self._read(namespace)
         return 1.0 if known.evidence.total() < FIRST else steady
 
-    async def learn(self, namespace: str, scores: Mapping[str, float], *, wrong: bool, bound: float | None) -> None:
-        """Take in a label of the sample. `bound` is the one under which the candidate was served, None if it was
-        not. Raises `StoreError`."""
+    async def account(self, namespace: str, bound: float) -> Account:
+        """What serving there may still cost. Raises `StoreError`."""
+        known = await self._read(namespace)
+        found = known.accounts.get(bound)
+        if found is None:
+            kept = await self._store.account(namespace, bound)
+            found = known.accounts[bound] = kept or opened(self.rule(bound).reported)
+        if found.rest > 0 and self._judge is None and self._clock.now() >= found.since + REST_UNJUDGED_S:
+            found = await self._settle(namespace, bound, Rested())
+        return found
+
+    async def suspects(self, namespace: str, key: str, made_at: float, account: Account) -> bool:
+        """Whether the entry is older than the last alarm and nobody called it right since. Raises `StoreError`."""
+        return made_at < account.since and await self._store.confirmed(namespace, key) < account.since
+
+    async def learn(self, namespace: str, scores: Mapping[str, float], *, wrong: bool) -> None:
+        """Take in a label of the sample. Raises `StoreError`."""
         cells = cells_of(scores)
         for name in (namespace, EVERYWHERE):
             await self._store.add(name, cells, wrong)
         self._known.pop(namespace, None)
-        if bound is not None:
-            await self.watch(namespace, wrong, bound)
 
-    async def watch(self, namespace: str, wrong: bool, bound: float) -> None:
-        """Take in a label of a hit, for the alarm alone. Raises `StoreError`."""
-        watch = self._watch(namespace)
-        if watch.alarm.see(wrong, self.rule(bound).reported):
-            watch.alarmed = True
-            await self._store.forget(namespace)
-            self._known.pop(namespace, None)
+    async def confirm(self, namespace: str, key: str) -> None:
+        """Take in that an entry was called right: it may be served again after an alarm. Raises `StoreError`."""
+        await self._store.confirm(namespace, key)
 
-    def watch_rate(self, namespace: str, served: bool) -> float:
-        """See `Watch.rate`."""
-        return self._watch(namespace).rate(served)
+    def served(self, namespace: str, bound: float) -> None:
+        """Count a hit; the account hears of it with the next label, since a write for each would cost more."""
+        self._untold[namespace, bound] = self._untold.get((namespace, bound), 0) + 1
 
-    def _watch(self, namespace: str) -> Watch:
-        return self._watches.setdefault(namespace, Watch())
+    async def told(self, namespace: str, bound: float, *, wrong: bool, chance: float) -> None:
+        """Take in what became of a hit that was read with that probability. Raises `StoreError`."""
+        hits = self._untold.pop((namespace, bound), 0)
+        await self._settle(namespace, bound, Served(hits, wrong, chance))
+
+    async def rehearsed(self, namespace: str, bound: float, *, wrong: bool) -> None:
+        """Take in what would have become of a hit while serving rests. Raises `StoreError`."""
+        await self._settle(namespace, bound, Rehearsed(wrong))
+
+    async def _settle(self, namespace: str, bound: float, event: Event) -> Account:
+        found = await self._store.settle(namespace, bound, event, self.rule(bound).reported)
+        known = self._known.get(namespace)
+        if known is not None:
+            known.accounts[bound] = found
+        return found
 
     def rule(self, bound: float) -> Rule:
         """The bound with what is known of the judge."""
@@ -182,5 +236,5 @@ class Licences:
         known, now = self._known.get(namespace), self._clock.tick()
         if known is None or now - known.read_at > self._staleness_s:
             mine, all_of_them = await self._store.read(namespace), await self._store.read(EVERYWHERE)
-            known = self._known[namespace] = _Known(mine, all_of_them, now, {})
+            known = self._known[namespace] = _Known(mine, all_of_them, now)
         return known

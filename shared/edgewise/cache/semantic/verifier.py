@@ -37,6 +37,8 @@ MIN_COVER = 0.15
 
 
 LONE_LEAD = 0.05
+AGREEMENT = 0.4
+"""Log-odds of the same intent for each further neighbour that is a wording of the same entry: a judge put it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +88,17 @@ class Verifier:
         mine = reading(asked)
         found = [compare(mine, reading(text), cos) for text, cos, _ in kept]
         vetoes = [vetoed(each) for each in found]
+        keys = [key for _, _, key in kept]
         same, topic = self.rate(
-            [[each[name] for name in NAMES] for each in found],
-            leads([cos for _, cos, _ in kept], [k for _, _, k in kept]),
+            [[each[name] for name in NAMES] for each in found], leads([cos for _, cos, _ in kept], keys), further(keys)
         )
         return [
             Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", each["repeat"] > 0)
             for each, veto, s, t in zip(found, vetoes, same, topic, strict=True)
         ]
 
-    def rate(self, rows: Any, lead: Any) -> tuple[Array, Array]:
-        """(P(same answer), P(same intent)) of each row of features; `lead` as `leads` gives it."""
+    def rate(self, rows: Any, lead: Any, agreeing: Any) -> tuple[Array, Array]:
+        """(P(same answer), P(same intent)) of each row of features; `lead` as `leads`, `agreeing` as `further`."""
         import numpy as np
 
         table = np.asarray(rows, np.float32)
@@ -108,7 +110,8 @@ class Verifier:
             go_right = table[each, np.maximum(feature, 0)] > self.cut[at]
             at = np.where(inner, np.where(go_right, self.right[at], at + 1), at)
         same = self.cut[at].mean(axis=1)
-        odds = table @ self.topic_weights + self.lead_weight * np.asarray(lead) + self.topic_bias
+        around = self.lead_weight * np.asarray(lead) + AGREEMENT * np.asarray(agreeing)
+        odds = table @ self.topic_weights + around + self.topic_bias
         return same, 1 / (1 + np.exp(-odds))
 
 
@@ -123,6 +126,11 @@ def leads(similarities: list[float], keys: list[str]) -> list[float]:
         others = [each for each, other in zip(similarities, keys, strict=True) if other != key]
         found.append(similarity - sum(others) / len(others) if others else LONE_LEAD)
     return found
+
+
+def further(keys: list[str]) -> list[int]:
+    """How many other candidates are wordings of the same entry."""
+    return [keys.count(key) - 1 for key in keys]
 
 
 def vetoed(found: dict[str, float]) -> str:
