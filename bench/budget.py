@@ -2,7 +2,9 @@
 
 Four processes share one DynamoDB table and one budget; together they keep 200 requests in flight. Each request holds
 its worst case, works for a random moment, and settles at a random cost below it. In the second part half of the
-processes are killed (SIGKILL) while they hold; when the leases have ended, nothing may be missing.
+processes are killed (SIGKILL) while they hold; when the leases have ended, nothing may be missing. In the last part
+each request is a text that estimates of tokens go wrong on (emoji, base64, rare characters, random Unicode), held at
+what routing says it may cost and charged by OpenAI's own vocabulary.
 
 Said of the run:
   spent <= cap            exact, to the picodollar, from the settlements that every process wrote to its own log
@@ -27,12 +29,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bench.garbage import ENCODINGS, KINDS, exact, garbage, of
 from edgewise.aws import Aws, AwsOptions, Table
+from edgewise.chat import ChatRequest, Usage
 from edgewise.clock import SystemClock
 from edgewise.errors import QuotaExceeded
 from edgewise.local import template
@@ -40,6 +46,8 @@ from edgewise.policy.budgets import Ledger, Line, picodollars, window_of
 from edgewise.policy.dynamodb_tills import DynamoTills
 from edgewise.policy.terms import Budget
 from edgewise.policy.tills import Full, Taken, Till
+from edgewise.routing.ask import demand_of, price
+from edgewise.routing.tokens import Corrections
 from edgewise.words import Attempt, Choice, Model, Price, Step
 
 TABLE = "state"
@@ -79,15 +87,16 @@ def aws_at(url: str, threads: int = 50) -> Aws:
     )
 
 
-class Watched(DynamoTills):
-    """Tells of every refusal how much was in use at that moment."""
+FULL: ContextVar[Full] = ContextVar("FULL")
 
-    full: Any = None
+
+class Watched(DynamoTills):
+    """Tells of every refusal, to the task that was refused, how much was in use at that moment."""
 
     async def take(self, tills: Any, amounts: Any, hold: str, until: float) -> Taken | Full:
         outcome = await super().take(tills, amounts, hold, until)
         if isinstance(outcome, Full):
-            self.full = outcome
+            FULL.set(outcome)
         return outcome
 
 
@@ -105,30 +114,54 @@ def lines_for(run: str, cap: Decimal, scopes: int) -> tuple[Line, ...]:
     )
 
 
+def fixed(options: argparse.Namespace, rng: random.Random) -> Iterator[tuple[Decimal, Decimal]]:
+    """The worst case of each request and what it costs: one worst case for all, and any cost below it."""
+    while True:
+        yield options.worst, (options.worst * rng.randint(1, 1000) / 1000).quantize(Decimal("1e-9"))
+
+
+def texts(options: argparse.Namespace, rng: random.Random) -> Iterator[tuple[Decimal, Decimal]]:
+    """Worst cases as routing says them, of texts that estimates of tokens go wrong on; each costs its exact tokens by
+    OpenAI's vocabulary, and an answer as long as it may be. `estimate` holds what is likely and a tenth, to compare."""
+    assert MODEL.price is not None
+    corrections = Corrections()
+    while True:
+        text = garbage(rng.choice(KINDS), rng.choice((20, 200, 600)), rng.randrange(10**6))
+        limit = rng.choice((1, 16, 64))
+        request = ChatRequest({**of(text).body, "max_completion_tokens": limit})
+        demand = demand_of(request)
+        if options.texts == "estimate":
+            demand = replace(demand, most_tokens=None)
+        worst = price(MODEL, demand, corrections)[1]
+        assert worst is not None
+        yield worst, MODEL.price.cost(Usage(exact(request, rng.choice(ENCODINGS)), limit))
+
+
 async def work(url: str, log: Path, options: argparse.Namespace) -> None:
     """One process: `options.width` requests at once until the budget refuses them all, or for ever."""
     clock, rng = SystemClock(), random.Random(os.getpid())
     tills = Watched(Table(aws_at(url), TABLE), clock)
     ledger = Ledger(tills, clock, lease_s=options.lease_s)
     lines = lines_for(options.run, options.cap, options.scopes)
-    choice = Choice((Step((MODEL,)),), "fixed", "", worst_usd=options.worst)
+    asked = texts(options, rng) if options.texts else fixed(options, rng)
     refused_in_a_row = 0
     with log.open("a", buffering=1) as out:
 
         async def ask() -> None:
             nonlocal refused_in_a_row
             while refused_in_a_row < options.width:
+                worst, cost = next(asked)
+                choice = Choice((Step((MODEL,)),), "fixed", "", worst_usd=worst)
                 try:
                     hold = await ledger.reserve(lines, choice)
                 except QuotaExceeded:
                     refused_in_a_row += 1
-                    out.write(json.dumps({"refused": tills.full.used}) + "\n")
+                    out.write(json.dumps({"refused": FULL.get().used, "asked": picodollars(worst)}) + "\n")
                     await asyncio.sleep(0.05)
                     continue
                 refused_in_a_row = 0
                 assert hold is not None
                 await asyncio.sleep(rng.random() * options.busy_s)
-                cost = (options.worst * rng.randint(1, 1000) / 1000).quantize(Decimal("1e-9"))
                 out.write(json.dumps({"settling": hold.id, "cost": str(cost)}) + "\n")
                 await ledger.settle(hold, [Attempt(MODEL, cost_usd=cost)])
                 out.write(json.dumps({"settled": hold.id, "cost": str(cost)}) + "\n")
@@ -138,16 +171,17 @@ async def work(url: str, log: Path, options: argparse.Namespace) -> None:
 
 def spawn(url: str, log: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     words = ["--child", url, str(log), "--run", options.run, "--cap", str(options.cap), "--worst", str(options.worst)]
+    words += ["--texts", options.texts] if options.texts else []
     words += ["--width", str(options.width), "--scopes", str(options.scopes)]
     words += ["--lease-s", str(options.lease_s), "--busy-s", str(options.busy_s)]
     return subprocess.Popen([sys.executable, "-m", "bench.budget", *words])
 
 
-def read(logs: list[Path]) -> tuple[dict[str, Decimal], dict[str, Decimal], list[int]]:
-    """What was settled for sure, what was being settled, and what was in use at each refusal."""
+def read(logs: list[Path]) -> tuple[dict[str, Decimal], dict[str, Decimal], list[tuple[int, int]]]:
+    """What was settled for sure, what was being settled, and of each refusal what was in use and what was asked."""
     sure: dict[str, Decimal] = {}
     begun: dict[str, Decimal] = {}
-    refused: list[int] = []
+    refused: list[tuple[int, int]] = []
     for log in logs:
         for text in log.read_text().splitlines():
             try:
@@ -159,7 +193,7 @@ def read(logs: list[Path]) -> tuple[dict[str, Decimal], dict[str, Decimal], list
             elif "settling" in row:
                 begun[row["settling"]] = Decimal(row["cost"])
             else:
-                refused.append(int(row["refused"]))
+                refused.append((int(row["refused"]), int(row["asked"])))
     return sure, begun, refused
 
 
@@ -191,12 +225,14 @@ def run(url: str, options: argparse.Namespace, name: str, *, kill: bool = False,
         held = asyncio.run(in_use(url, options, now))
         settled_in_table = asyncio.run(in_use(url, options, now + options.lease_s + 1))
     spent = sum(sure.values(), Decimal(0))
+    wrongly = sum(used + asked <= picodollars(options.cap) for used, asked in refused)
+    most = max((Decimal(asked) / 10**12 for _, asked in refused), default=options.worst)
     unsure = sum((cost for hold, cost in begun.items() if hold not in sure), Decimal(0))
     return {
         "cap": options.cap,
         "requests settled": len(sure),
         "refused": len(refused),
-        "refused with room": sum(used + picodollars(options.worst) <= picodollars(options.cap) for used in refused),
+        "refused with room": wrongly,
         "spent": spent,
         "spent but not confirmed before the kill": unsure,
         "in use now": max(held),
@@ -205,12 +241,12 @@ def run(url: str, options: argparse.Namespace, name: str, *, kill: bool = False,
         "leaked after leases, at least": min(settled_in_table) - spent - unsure,
         "leaked after leases, at most": max(settled_in_table) - spent,
         "seconds": round(took_s, 1),
-        "ok": sum(used + picodollars(options.worst) <= picodollars(options.cap) for used in refused) == 0
+        "ok": wrongly == 0
         and spent <= options.cap
         and max(settled_in_table) <= options.cap
         and spent <= min(settled_in_table)
         and max(settled_in_table) <= spent + unsure
-        and (kill or options.cap - max(settled_in_table) < options.worst),
+        and (kill or options.cap - max(settled_in_table) < most),
     }
 
 
@@ -223,6 +259,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scopes", type=int, default=1, help="budgets that every request counts against")
     parser.add_argument("--cap", type=Decimal, default=Decimal("5.00"))
     parser.add_argument("--worst", type=Decimal, default=Decimal("0.0137"))
+    parser.add_argument("--texts", choices=("bound", "estimate"), help="hold what routing says of adversarial texts")
     parser.add_argument("--lease-s", type=float, default=120.0)
     parser.add_argument("--busy-s", type=float, default=0.2)
     parser.add_argument("--json", metavar="FILE")
@@ -236,13 +273,18 @@ def main(argv: list[str] | None = None) -> int:
         "contention": run(url, options, "contention"),
         "half killed": run(url, options, "killed", kill=True),
         "two budgets at once": run(url, options, "two", scopes=2, cap=options.cap / 5),
+        "adversarial texts": run(url, options, "texts", texts="bound", cap=options.cap / 10),
     }
-    for part, rows in told.items():
+    # What holding a tenth above an estimate would do to the same texts: for comparison, so its verdict does not count.
+    beside = {
+        "adversarial texts, held at an estimate": run(url, options, "likely", texts="estimate", cap=options.cap / 10)
+    }
+    for part, rows in {**told, **beside}.items():
         print(part)
         for name, value in rows.items():
             print(f"  {name:<42} {value}")
     if options.json:
-        Path(options.json).write_text(json.dumps(told, default=str, indent=2), encoding="utf-8")
+        Path(options.json).write_text(json.dumps({**told, **beside}, default=str, indent=2), encoding="utf-8")
     return 0 if all(rows["ok"] for rows in told.values()) else 1
 
 

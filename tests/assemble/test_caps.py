@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from bench.garbage import ENCODINGS, KINDS, exact, garbage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from edgewise.routing.ask import demand_of, price
 from edgewise.routing.tokens import Corrections
 from edgewise.words import Attempt, Choice, Model, Price, Principal, Step, longest_answer
 from tests.fakes import FakeCaller
-from tests.routing.test_bound import ENCODINGS, KINDS, exact, garbage
 
 MODEL = Model(
     "openai", "gpt-x", price=Price(Decimal("2.5"), Decimal(10), cache_write=Decimal("3.125")), context_tokens=128_000
