@@ -114,6 +114,16 @@ class FakeCache:
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
         self.given_up.append(error)
 
+    async def look_each(self, queries: Sequence[Query], plan: Plan) -> list[Verdict]:
+        return [await self.look(query, plan) for query in queries]
+
+    async def offer_each(self, made: Sequence[tuple[Query, Answer, Attempt]], plan: Plan) -> str:
+        now, until = self.clock.now(), self.clock.now() + 3600
+        for query, answer, attempt in [] if plan.request.cache.no_store or plan.cache.mode == "off" else made:
+            about = (attempt.model.id, attempt.model.provider, attempt.cost_usd)
+            self.entries[query.tenant, query.key] = Entry(query.key, answer, now, until, until, *about)
+        return "stored"
+
 
 Reply = Answer | EdgewiseError | Sequence[Chunk | Exception]
 Script = Callable[[ChatRequest], Reply]
@@ -157,18 +167,21 @@ class FakeCaller:
     open_streams: int = 0
 
     async def complete(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Answer:
-        self.calls.append(request)
-        if self.latency_s:
-            await self.clock.sleep(self.latency_s)
-        reply = self.script(request)
-        if isinstance(reply, EdgewiseError):
-            trail.append(Attempt(model, status=reply.status, error=reply.code))
-            raise reply
+        reply = await self._reply(model, request, trail)
         assert isinstance(reply, Answer)
         trail.append(Attempt(model, usage=reply.usage, cost_usd=Decimal("0.0012"), latency_ms=self.latency_s * 1000))
         return reply
 
     async def stream(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Chunks:
+        reply = await self._reply(model, request, trail)
+        if isinstance(reply, Answer):
+            told = reply.completion
+            reply = list(chat.unfold(reply, id=told["id"], created=told["created"], piece_chars=self.piece_chars))
+        return self._chunks(model, reply, trail)
+
+    async def _reply(
+        self, model: Model, request: ChatRequest, trail: list[Attempt]
+    ) -> Answer | Sequence[Chunk | Exception]:
         self.calls.append(request)
         if self.latency_s:
             await self.clock.sleep(self.latency_s)
@@ -176,10 +189,7 @@ class FakeCaller:
         if isinstance(reply, EdgewiseError):
             trail.append(Attempt(model, status=reply.status, error=reply.code))
             raise reply
-        if isinstance(reply, Answer):
-            told = reply.completion
-            reply = list(chat.unfold(reply, id=told["id"], created=told["created"], piece_chars=self.piece_chars))
-        return self._chunks(model, reply, trail)
+        return reply
 
     async def _chunks(
         self, model: Model, pieces: Sequence[Chunk | Exception], trail: list[Attempt]

@@ -102,6 +102,8 @@ class Upstream:
         self.most_in_flight = 0
         self.left = asyncio.Event()
         """Set at the first hang-up."""
+        self.came = asyncio.Event()
+        """Set when a request has come; a test that waits for another one clears it first."""
         self._queue: deque[Manner] = deque()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -157,6 +159,7 @@ class Upstream:
         headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines) if k}
         raw = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append(seen := Seen(method, target.partition("?")[0], headers, raw))
+        self.came.set()
         manner = self._queue.popleft() if self._queue else self.default
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
