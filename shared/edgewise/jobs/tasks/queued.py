@@ -1,14 +1,20 @@
 """Tasks over the jobs queue: a function by its name, arguments and results as JSON, run once by whichever worker.
 
-A worker has to know the function, so both sides are given the same `functions`. Once means what it means for a
-background answer (see `edgewise.jobs.answers.work`): the end is one conditional write, but a worker that dies runs
-the function no further, and the next one runs it from its beginning.
+Both sides are given the same list of functions, which is all that a worker will ever run: a message names a task, a
+task names a function, and a name that is not on the list is refused on either side, whoever wrote it. Functions may be
+listed by name (`package.module:function`); a module is then imported when the first of its tasks is run.
+
+Once means what it means for a background answer (see `edgewise.jobs.answers.work`): the end is one conditional write,
+but a worker that dies runs the function no further, and the next one runs it from its beginning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
+
+import orjson
 
 from edgewise.clock import Clock
 from edgewise.jobs.answers.kept import Kept, Made, Shelf, State
@@ -39,7 +45,7 @@ class QueuedTasks:
         shelf: Shelf,
         queue: Queue,
         clock: Clock,
-        functions: Iterable[Function],
+        functions: Iterable[Function | str],
         *,
         max_concurrent: int = 10,
         group: str = "tasks",
@@ -47,7 +53,7 @@ class QueuedTasks:
         options: Options | None = None,
     ) -> None:
         self._shelf, self._queue, self._clock, self._group = shelf, queue, clock, group
-        self._functions = {name_of(function): function for function in functions}
+        self._functions: dict[str, Function | str] = {name_of(function): function for function in functions}
         self._gate = Gate(max_concurrent)
         self.worker = AnswerWork(
             shelf,
@@ -63,9 +69,11 @@ class QueuedTasks:
         )
 
     async def submit(
-        self, function: Function, /, *args: Any, priority: int = 0, retry: Retry | None = None, **named: Any
+        self, function: Function | str, /, *args: Any, priority: int = 0, retry: Retry | None = None, **named: Any
     ) -> Task:
-        """Raises KeyError for a function that workers do not have, TypeError for arguments that are not JSON."""
+        """A function may be given by its name, if its code is the worker's alone.
+
+        Raises KeyError for one that workers do not have, TypeError for arguments that are not JSON."""
         name = name_of(function)
         if name not in self._functions:
             raise KeyError(f"no worker has the function {name}")
@@ -96,11 +104,26 @@ class QueuedTasks:
             tries, wait_s, longest_s = kept.ask["retry"]
             retry = Retry(int(tries), wait_s, longest_s)
             try:
-                function = self._functions[kept.url]
+                function = self._function(kept.url)
                 result = await tried(function, kept.ask["args"], kept.ask["named"], retry, self._clock)
+                # Here, for what cannot be written down is the function's error too.
+                orjson.dumps(result)
             except Exception as error:  # noqa: BLE001 - an edge: whatever a function raises is its task's error
                 return Made("failed", {"error": told(error), "at": self._clock.now()})
         return Made("completed", {"result": result, "at": self._clock.now()})
+
+    def _function(self, name: str) -> Function:
+        """Raises LookupError for a function that is not listed, and whatever its import raises."""
+        listed = self._functions.get(name)
+        if listed is None:
+            raise LookupError(f"this worker has no function {name}")
+        if isinstance(listed, str):
+            module, _, path = listed.partition(":")
+            found: Any = import_module(module)
+            for word in path.split("."):
+                found = getattr(found, word)
+            listed = self._functions[name] = cast(Function, found)
+        return listed
 
     async def record(self, id: str) -> Record:
         kept = await self._shelf.get(id)

@@ -161,5 +161,6 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def name_of(function: Function) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+def name_of(function: Function | str) -> str:
+    """'package.module:function', under which workers know a function; a string is that name already."""
+    return function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
