@@ -25,12 +25,18 @@ from edgewise.provider.reading import (
     JSON_ONLY,
     DataUrl,
     Tools,
+    described,
+    document,
     dumped,
+    image,
     joined,
     json_schema,
     output_tokens,
+    parameters,
     parts,
     refuse_foreign,
+    sampling,
+    stop_texts,
     system_texts,
     tool_uses,
     turns,
@@ -110,9 +116,11 @@ def _block(part: Mapping[str, Any], param: str) -> dict[str, Any]:
         case "text":
             block: dict[str, Any] = {"type": "text", "text": str(part["text"])}
         case "image_url":
-            block = {"type": "image", "source": _image(part.get("image_url"), f"{param}.image_url.url")}
+            block = {"type": "image", "source": _source(image(part, param))}
         case "file":
-            block = {"type": "document", "source": _document(part.get("file"), f"{param}.file")}
+            if (data := document(part, param)) is None:
+                raise unsupported(f"{param}.file", "A file must come with its data.")
+            block = {"type": "document", "source": _source(data)}
         case other:
             raise unsupported(f"{param}.type", f"This model does not read parts of type {other!r}.")
     if isinstance(part.get("cache_control"), Mapping):
@@ -120,20 +128,10 @@ def _block(part: Mapping[str, Any], param: str) -> dict[str, Any]:
     return block
 
 
-def _image(image: Any, param: str) -> dict[str, Any]:
-    url = image.get("url") if isinstance(image, Mapping) else image
-    data = DataUrl.of(url, param)
-    if data is None:
-        return {"type": "url", "url": url}
-    return {"type": "base64", "media_type": data.media_type, "data": data.base64}
-
-
-def _document(file: Any, param: str) -> dict[str, Any]:
-    told = file.get("file_data") if isinstance(file, Mapping) else None
-    data = DataUrl.of(told, f"{param}.file_data") if told else None
-    if data is None:
-        raise unsupported(param, "A file must come with its data.")
-    return {"type": "base64", "media_type": data.media_type, "data": data.base64}
+def _source(given: DataUrl | str) -> dict[str, Any]:
+    if isinstance(given, str):
+        return {"type": "url", "url": given}
+    return {"type": "base64", "media_type": given.media_type, "data": given.base64}
 
 
 def _set_format(asked: dict[str, Any], call: Call, system: list[str]) -> None:
@@ -147,17 +145,12 @@ def _set_format(asked: dict[str, Any], call: Call, system: list[str]) -> None:
 
 
 def _set_sampling(asked: dict[str, Any], call: Call) -> None:
-    body = call.body
-    if stops := [stop for stop in call.stops if stop.strip()]:
+    if stops := stop_texts(call):
         asked["stop_sequences"] = stops
     if generation(call.model.id) >= (4, 7):
         return
-    if body.get("temperature") is not None:
-        asked["temperature"] = min(float(body["temperature"]), 1.0)
-    elif body.get("top_p") is not None:
-        # Beside a temperature it would be refused.
-        asked["top_p"] = body["top_p"]
-    top_k = body.get("top_k", own_words(body).get("top_k"))
+    asked |= sampling(call, one_of_two=True)
+    top_k = call.body.get("top_k", own_words(call.body).get("top_k"))
     if top_k is not None:
         asked["top_k"] = top_k
 
@@ -165,14 +158,7 @@ def _set_sampling(asked: dict[str, Any], call: Call) -> None:
 def _set_tools(asked: dict[str, Any], tools: Tools) -> None:
     if not tools.functions:
         return
-    asked["tools"] = [
-        {
-            "name": function.get("name"),
-            **({"description": function["description"]} if function.get("description") else {}),
-            "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
-        }
-        for function in tools.functions
-    ]
+    asked["tools"] = [{**described(function), "input_schema": parameters(function)} for function in tools.functions]
     if tools.choosing is None and tools.parallel:
         return
     choice: dict[str, Any] = {"type": tools.choosing or "auto"}
@@ -184,39 +170,36 @@ def _set_tools(asked: dict[str, Any], tools: Tools) -> None:
 
 
 def _set_thinking(asked: dict[str, Any], call: Call) -> None:
-    if (told := thinking_told(call.body)) is not None:
-        asked["thinking"] = told
-        if told.get("type") == "adaptive" and call.body.get("reasoning_effort") in EFFORTS:
-            _set_effort(asked, call)
-        return
-    effort = call.body.get("reasoning_effort")
-    forced = asked.get("tool_choice", {}).get("type") in ("any", "tool")
-    thinking = thinking_of(call.model.id, effort, asked["max_tokens"], forced=forced)
-    if thinking is None:
-        return
-    asked["thinking"] = thinking
-    if thinking["type"] == "adaptive":
-        _set_effort(asked, call)
-    else:
+    thought = thinking(call, asked["max_tokens"], forced=asked.get("tool_choice", {}).get("type") in ("any", "tool"))
+    output = {**asked.get("output_config", {}), **thought.get("output_config", {})}
+    asked |= {**thought, "output_config": output} if output else thought
+    if thinks_by_budget(thought):
         for refused in ("temperature", "top_p", "top_k"):
             asked.pop(refused, None)
 
 
-def _set_effort(asked: dict[str, Any], call: Call) -> None:
-    effort = EFFORTS[str(call.body["reasoning_effort"])]
-    asked["output_config"] = {**asked.get("output_config", {}), "effort": effort}
+def thinking(call: Call, max_tokens: int, *, forced: bool) -> dict[str, Any]:
+    """`thinking`, as the client wrote it itself or as its `reasoning_effort` has it, and for a model that thinks by
+    effort `output_config`; {} for none of it. Another maker's cloud takes the same two fields."""
+    effort = call.body.get("reasoning_effort")
+    told = call.body.get("thinking", own_words(call.body).get("thinking"))
+    found = dict(told) if isinstance(told, Mapping) else thinking_of(call.model.id, effort, max_tokens, forced=forced)
+    if found is None:
+        return {}
+    if found.get("type") == "adaptive" and effort in EFFORTS:
+        return {"thinking": found, "output_config": {"effort": EFFORTS[str(effort)]}}
+    return {"thinking": found}
+
+
+def thinks_by_budget(thought: Mapping[str, Any]) -> bool:
+    """Beside a budget of thinking a model refuses sampling parameters."""
+    return bool(thought.get("thinking", {}).get("type") == "enabled")
 
 
 def own_words(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a client of Anthropic's own dialect asked that chat has no word for."""
     own = body.get("anthropic")
     return own if isinstance(own, Mapping) else {}
-
-
-def thinking_told(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The `thinking` object that the client itself wrote; None when it wrote none."""
-    told = body.get("thinking", own_words(body).get("thinking"))
-    return dict(told) if isinstance(told, Mapping) else None
 
 
 def thinking_of(model_id: str, effort: Any, max_tokens: int, *, forced: bool) -> dict[str, Any] | None:

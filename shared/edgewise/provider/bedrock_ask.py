@@ -13,19 +13,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgewise.provider.anthropic_ask import EFFORTS, generation, thinking_of, thinking_told
+from edgewise.provider.anthropic_ask import generation, thinking, thinks_by_budget
 from edgewise.provider.port import Call
 from edgewise.provider.reading import (
     JSON_ONLY,
-    DataUrl,
     Tools,
+    described,
+    document,
     dumped,
+    image,
     joined,
     json_schema,
     malformed,
     output_tokens,
+    parameters,
     parts,
     refuse_foreign,
+    sampling,
+    stop_texts,
     system_texts,
     tool_uses,
     turns,
@@ -34,6 +39,7 @@ from edgewise.provider.reading import (
 )
 
 _IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
+_SAMPLING = {"temperature": "temperature", "top_p": "topP"}
 _DOCUMENTS = {
     "application/pdf": "pdf",
     "text/csv": "csv",
@@ -67,15 +73,12 @@ def ask(call: Call) -> dict[str, Any]:
 
 
 def _inference(call: Call) -> dict[str, Any]:
-    body = call.body
     inference: dict[str, Any] = {"maxTokens": output_tokens(call)}
     is_claude = "claude" in call.model.id
     if not is_claude or generation(call.model.id) < (4, 7):
-        if body.get("temperature") is not None:
-            inference["temperature"] = min(float(body["temperature"]), 1.0)
-        if body.get("top_p") is not None and not (is_claude and "temperature" in inference):
-            inference["topP"] = body["top_p"]
-    if stops := [stop for stop in call.stops if stop.strip()]:
+        told = sampling(call, one_of_two=is_claude)
+        inference |= {_SAMPLING[name]: value for name, value in told.items()}
+    if stops := stop_texts(call):
         inference["stopSequences"] = stops
     return inference
 
@@ -91,7 +94,7 @@ def _said(turn: Mapping[str, Any], number: int) -> tuple[str, list[dict[str, Any
         blocks = [{"toolResult": {"toolUseId": str(turn.get("tool_call_id")), "content": blocks or [{"text": " "}]}}]
     if turn.get("role") != "assistant":
         return "user", blocks
-    thoughts = [_thought(block) for block in turn.get("thinking_blocks") or ()]
+    thoughts = [_thought(block) for block in turn.get("thinking_blocks") or () if block.get("signature")]
     uses = [
         {"toolUse": {"toolUseId": id_, "name": name, "input": arguments}}
         for id_, name, arguments in tool_uses(turn, param)
@@ -109,19 +112,15 @@ def _block(part: Mapping[str, Any], param: str, number: int) -> dict[str, Any]:
         case "text":
             return {"text": str(part["text"])}
         case "image_url":
-            image = part.get("image_url")
-            url = image.get("url") if isinstance(image, Mapping) else image
-            data = DataUrl.of(url, f"{param}.image_url.url")
-            if data is None:
+            picture = image(part, param)
+            if isinstance(picture, str):
                 raise unsupported(f"{param}.image_url.url", "This model takes images as data URLs only.")
-            if data.media_type not in _IMAGES:
+            if picture.media_type not in _IMAGES:
                 raise malformed(f"{param}.image_url.url", f"Images may be {', '.join(sorted(_IMAGES))}.")
-            content = data.content(f"{param}.image_url.url")
-            return {"image": {"format": _IMAGES[data.media_type], "source": {"bytes": content}}}
+            content = picture.content(f"{param}.image_url.url")
+            return {"image": {"format": _IMAGES[picture.media_type], "source": {"bytes": content}}}
         case "file":
-            file = part.get("file")
-            told = file.get("file_data") if isinstance(file, Mapping) else None
-            data = DataUrl.of(told, f"{param}.file.file_data") if told else None
+            data = document(part, param)
             if data is None or data.media_type not in _DOCUMENTS:
                 raise unsupported(f"{param}.file", "A file must come with its data, as PDF, CSV, HTML or text.")
             content = data.content(f"{param}.file.file_data")
@@ -139,13 +138,7 @@ def _uses_tools(call: Call) -> bool:
 def _tool_config(tools: Tools) -> dict[str, Any]:
     config: dict[str, Any] = {
         "tools": [
-            {
-                "toolSpec": {
-                    "name": str(function.get("name")),
-                    **({"description": function["description"]} if function.get("description") else {}),
-                    "inputSchema": {"json": function.get("parameters") or {"type": "object", "properties": {}}},
-                }
-            }
+            {"toolSpec": {**described(function), "inputSchema": {"json": parameters(function)}}}
             for function in tools.functions
         ]
     }
@@ -167,13 +160,8 @@ def _more_fields(call: Call, asked: dict[str, Any], *, forced: bool) -> dict[str
     if "claude" not in call.model.id:
         is_openai = call.model.id.partition("openai.")[1] != ""
         return {"reasoning_effort": effort} if is_openai and effort in ("low", "medium", "high") else {}
-    if (told := thinking_told(call.body)) is not None:
-        return {"thinking": told}
-    thinking = thinking_of(call.model.id, effort, asked["inferenceConfig"]["maxTokens"], forced=forced)
-    if thinking is None:
-        return {}
-    if thinking["type"] == "adaptive":
-        return {"thinking": thinking, "output_config": {"effort": EFFORTS[str(effort)]}}
-    for refused in ("temperature", "topP"):
-        asked["inferenceConfig"].pop(refused, None)
-    return {"thinking": thinking}
+    thought = thinking(call, asked["inferenceConfig"]["maxTokens"], forced=forced)
+    if thinks_by_budget(thought):
+        for refused in _SAMPLING.values():
+            asked["inferenceConfig"].pop(refused, None)
+    return thought

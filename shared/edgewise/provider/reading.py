@@ -69,6 +69,46 @@ class DataUrl:
             raise malformed(param, "The data URL's base64 is broken.") from error
 
 
+def image(part: Mapping[str, Any], param: str) -> DataUrl | str:
+    """The picture of an `image_url` part: its data, or the URL where it lies. Raises `UpstreamRefused`."""
+    told = part.get("image_url")
+    url = told.get("url") if isinstance(told, Mapping) else told
+    return DataUrl.of(url, f"{param}.image_url.url") or str(url)
+
+
+def document(part: Mapping[str, Any], param: str) -> DataUrl | None:
+    """The data of a `file` part; None when it came without. Raises `UpstreamRefused`."""
+    file = part.get("file")
+    told = file.get("file_data") if isinstance(file, Mapping) else None
+    return DataUrl.of(told, f"{param}.file.file_data") if told else None
+
+
+def described(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's name, and what it does where that is told."""
+    told = {"description": function["description"]} if function.get("description") else {}
+    return {"name": str(function.get("name")), **told}
+
+
+def parameters(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's schema; both providers want one also of a function without parameters."""
+    return function.get("parameters") or {"type": "object", "properties": {}}
+
+
+def sampling(call: Call, *, one_of_two: bool) -> dict[str, Any]:
+    """`temperature`, at most 1, and `top_p`; only the first of them where a model refuses both together."""
+    told: dict[str, Any] = {}
+    if call.body.get("temperature") is not None:
+        told["temperature"] = min(float(call.body["temperature"]), 1.0)
+    if call.body.get("top_p") is not None and not (one_of_two and told):
+        told["top_p"] = call.body["top_p"]
+    return told
+
+
+def stop_texts(call: Call) -> list[str]:
+    """Stop sequences; both providers refuse one of white space alone."""
+    return [stop for stop in call.stops if stop.strip()]
+
+
 def system_texts(call: Call) -> Iterator[str]:
     """The system and developer turns, wherever they stand: neither provider takes them inside the conversation."""
     for message in call.messages:
