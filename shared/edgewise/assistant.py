@@ -13,15 +13,20 @@ the environment or those given. It asks as the root key's tenant unless a key is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgewise.assemble.house import House, build
 from edgewise.chat import Answer, CacheAsk, ChatRequest, text_of
 from edgewise.clock import Deadline
-from edgewise.flow import Served, serve
+from edgewise.errors import EdgewiseError
+from edgewise.flow import Rooms, Served, serve
+from edgewise.jobs.tasks.gather import Asked, Failed, Purse, Unasked
+from edgewise.jobs.tasks.pursed import Pursed
 from edgewise.settings import Settings
-from edgewise.words import Credentials
+from edgewise.words import Credentials, Usd
 
 ROUTE = "/v1/chat/completions"
 IN_PROCESS_KEY = "ew_in_process"
@@ -67,10 +72,45 @@ class Assistant:
                 if text := text_of(choice["delta"].get("content")):
                     yield text
 
+    async def gather(
+        self,
+        questions: Sequence[Question],
+        *,
+        budget_usd: Usd | None = None,
+        max_concurrent: int = 10,
+        cache: CacheAsk | None = None,
+        **parameters: Any,
+    ) -> list[Asked[Answer] | Failed | Unasked]:
+        """What came of independent questions, asked at once, in their order; together they cost `budget_usd` at most.
+
+        A question for which there is no room waits for what others bring back, and is left unasked when none will.
+        One that fails does not disturb the others.
+        """
+        purse, room = Purse(budget_usd), asyncio.Semaphore(max_concurrent)
+
+        async def one(question: Question) -> Asked[Answer] | Failed | Unasked:
+            policy: Any = Pursed(self._house.rooms.policy, purse)
+            rooms = replace(self._house.rooms, policy=policy)
+            async with room:
+                try:
+                    served = await self._serve(question, cache, dict(parameters), stream=False, rooms=rooms)
+                except EdgewiseError as error:
+                    return Unasked() if policy.refused else Failed(error)
+            assert served.answer is not None
+            return Asked(served.answer, served.cost_usd)
+
+        return list(await asyncio.gather(*map(one, questions)))
+
     async def _serve(
-        self, question: Question, cache: CacheAsk | None, parameters: dict[str, Any], *, stream: bool
+        self,
+        question: Question,
+        cache: CacheAsk | None,
+        parameters: dict[str, Any],
+        *,
+        stream: bool,
+        rooms: Rooms | None = None,
     ) -> Served:
-        rooms = self._house.rooms
+        rooms = rooms or self._house.rooms
         messages = [{"role": "user", "content": question}] if isinstance(question, str) else list(question)
         body = {"model": self._model, "messages": messages, **parameters}
         routing = body.pop("routing", {})

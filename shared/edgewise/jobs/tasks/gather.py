@@ -36,8 +36,8 @@ class Unasked:
     """The budget had no room for it."""
 
 
-class _Purse:
-    """What is left, and those who wait for some to come back."""
+class Purse:
+    """What is left, and those who wait for some to come back. `left` None: there is no bound."""
 
     def __init__(self, left: Usd | None) -> None:
         self.left = left
@@ -45,6 +45,7 @@ class _Purse:
         self._changed = asyncio.Condition()
 
     async def take(self, most: Usd) -> bool:
+        """False: there is no room for `most`, and nobody is under way who may bring some back."""
         async with self._changed:
             while self.left is not None and most > self.left:
                 if self.under_way == 0:
@@ -54,7 +55,15 @@ class _Purse:
             self.under_way += 1
             return True
 
+    def more(self, most: Usd) -> bool:
+        """Take more for one who is under way; nobody is waited for."""
+        if self.left is not None and most > self.left:
+            return False
+        self._add(-most)
+        return True
+
     async def give(self, back: Usd) -> None:
+        """One is no longer under way, and brings `back` what it did not use."""
         async with self._changed:
             self._add(back)
             self.under_way -= 1
@@ -77,7 +86,7 @@ async def gather(
 
     most_usd    the most that asking a prompt may cost      budget_usd  for all together; None: no bound
     """
-    purse, room = _Purse(budget_usd), asyncio.Semaphore(max_concurrent)
+    purse, room = Purse(budget_usd), asyncio.Semaphore(max_concurrent)
 
     async def one(prompt: Prompt) -> Asked[Out] | Failed | Unasked:
         most = most_usd(prompt)
