@@ -204,6 +204,8 @@ class Settings(BaseModel):
     """Functions that workers run as tasks, as `package.module:function`, with commas between them; nothing else is."""
     jobs_concurrency: int = 50
     """Lines of batches that one worker runs at once."""
+    jobs_rate_share: float = Field(default=0.5, gt=0, le=1)
+    """The share of a key's limits that its batches may fill; the rest is kept for requests that somebody waits for."""
     jobs_workers: int = Field(default=4, ge=1)
     """Workers that there may be at once; one batch keeps at most three of four busy, and a small one finds one free."""
 

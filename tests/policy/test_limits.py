@@ -103,6 +103,22 @@ async def test_a_request_above_the_limit_itself_is_told_not_to_retry(rig: Rig) -
     assert caught.value.headers["x-should-retry"] == "false"
 
 
+async def test_work_that_can_wait_enters_only_while_its_share_has_room(clock: FakeClock) -> None:
+    """And what fits into the whole limit fits into it alone, however large it is."""
+    limiter = Limiter(MemoryMinutes(), MemoryTills(), clock)
+    limits = Limits(requests_per_minute=10, tokens_per_minute=100, in_flight=3)
+    first = await limiter.enter("k", limits, 80, share=0.5)
+    first.used_tokens = 45
+    await limiter.leave(first)
+    with pytest.raises(RateLimited):
+        await limiter.enter("k", limits, 10, share=0.5)
+    ticket = await limiter.enter("k", limits, 10)
+    assert ticket.headers["x-ratelimit-limit-requests"] == "10", "the limit is told as it is"
+    with pytest.raises(RateLimited) as caught:
+        await limiter.enter("k", limits.model_copy(update={"tokens_per_minute": None}), 1, share=0.5)
+    assert caught.value.code == "too_many_in_flight"
+
+
 async def test_flights_are_counted_and_come_back_from_the_dead(rig: Rig) -> None:
     token = await rig.key(limits={"in_flight": 2})
     one, _ = await rig.plan(token), await rig.plan(token)

@@ -17,7 +17,7 @@ from edgewise.api.door import Knock
 from edgewise.api.responses_tell import whole as whole_response
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
-from edgewise.errors import EdgewiseError, InvalidRequest
+from edgewise.errors import EdgewiseError, InvalidRequest, UpstreamError
 from edgewise.flow import Rooms, Served
 from edgewise.jobs.journal import Holding, Journal, Purse
 from edgewise.jobs.ports import Ask, Ran
@@ -51,7 +51,8 @@ class Lines:
             raise InvalidRequest(f"No requests for '{ask.url[:80]}' are run here.", param="url")
         except EdgewiseError as error:
             wait_s = getattr(error, "retry_after_s", None)
-            return Ran(error.status, error.body(), Decimal(0), retry_after_s=wait_s)
+            by_provider = isinstance(error, UpstreamError)
+            return Ran(error.status, error.body(), Decimal(0), retry_after_s=wait_s, by_provider=by_provider)
 
     async def _chat(self, ask: Ask, caller: Principal) -> Ran:
         served, cost = await self.serve(ask, caller, chat.parse(dict(ask.body), _nobody(ask)))

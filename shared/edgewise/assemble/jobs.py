@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from edgewise.api.background import Background
 from edgewise.api.background import Desk as BackgroundDesk
 from edgewise.api.door import credentials_of
 from edgewise.api.embeddings import EmbedLine
-from edgewise.api.lines import Lines, RunRoute
+from edgewise.api.lines import Impersonate, Lines, RunRoute
 from edgewise.api.making import Making
 from edgewise.assemble.embedding import embedders
 from edgewise.assemble.filters import screened
@@ -24,6 +25,7 @@ from edgewise.assemble.tasks import tasks_on
 from edgewise.aws import Table
 from edgewise.clock import Deadline
 from edgewise.errors import InvalidRequest
+from edgewise.flow import Rooms
 from edgewise.jobs.answers.dynamodb import DynamoShelf
 from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.dynamodb import DynamoBatches
@@ -145,6 +147,7 @@ def worker_of(house: House) -> Worker:
     desk = desk_of(house)
     others: dict[str, RunRoute] = {"/v1/embeddings": EmbedLine(embedders(house))}
     lines = Lines(lambda: house.rooms, house.policy.impersonate, others, house.policy)
+    yielding = replace(lines, rooms=_patient_rooms(house), impersonate=_yielding(house))
     share = Share(house.clock, house.settings.jobs_concurrency)
     making = Making(lines, house.clock)
     answers = AnswerWork(
@@ -158,12 +161,31 @@ def worker_of(house: House) -> Worker:
         webhooks=desk.webhooks,
         options=desk.room.options,
     )
-    chunks = ChunkWork(desk.room, lines, share, _pressure_of(house))
+    chunks = ChunkWork(desk.room, yielding, share, _pressure_of(house))
     ended = desk.webhooks.batch_ended if desk.webhooks else None
     working: dict[str, Other] = {"response": answers.work}
     if house.settings.tasks:
         working["task"] = tasks_on(house.settings, house.clock, house.aws, desk.room.meter).worker.work
     return Worker(desk.room, chunks, working, ended, remote_of(house))
+
+
+def _patient_rooms(house: House) -> Callable[[], Rooms]:
+    """The rooms as a batch's lines go through them: what a provider is too busy for is not tried again at once, as a
+    request's client would want it; the line goes back and waits with the others (`jobs.share`)."""
+    router = copy(house.router)
+    router.max_retries = 0
+    return lambda: replace(house.rooms, router=router)
+
+
+def _yielding(house: House) -> Impersonate:
+    """Callers as a batch's lines have them: bound to a share of their limits."""
+
+    async def impersonate(tenant: str, key_id: str, route: str) -> Principal:
+        found = await house.policy.impersonate(tenant, key_id, route)
+        settings = {**found.settings, "share": house.settings.jobs_rate_share} if found.settings else found.settings
+        return replace(found, settings=settings)
+
+    return impersonate
 
 
 def _pressure_of(house: House) -> Callable[[str], Awaitable[float]]:

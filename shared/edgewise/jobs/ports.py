@@ -58,6 +58,8 @@ class Ran:
     cost_usd: Decimal | None = Decimal(0)
     cached: bool = False
     retry_after_s: float | None = None
+    by_provider: bool = True
+    """A provider refused it, rather than the caller's own limits, which are nobody else's affair."""
 
     @property
     def ok(self) -> bool:
@@ -65,9 +67,9 @@ class Ran:
 
     @property
     def spent(self) -> bool:
-        """The budget is gone: waiting does not help."""
+        """The budget is gone, or the request is larger than its limit: waiting does not help."""
         error: Mapping[str, Any] = self.body.get("error") or {}
-        return error.get("code") == "insufficient_quota"
+        return error.get("code") in ("insufficient_quota", "request_exceeds_limit")
 
     @property
     def passing(self) -> bool:

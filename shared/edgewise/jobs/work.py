@@ -204,16 +204,13 @@ class ChunkWork:
             elif ran.ok or not ran.passing or ran.spent:
                 self._share.eased()
                 break
-            elif ran.status == 429:
-                self._share.throttled(ran.retry_after_s)
-                wait_s = ran.retry_after_s or 2.0
             else:
-                failures += 1
-                if ran.status == 503:
+                if ran.status in (429, 503) and ran.by_provider:
                     self._share.throttled(ran.retry_after_s)
+                failures += ran.status != 429
                 if failures >= options.tries:
                     break
-                wait_s = ran.retry_after_s or 0.5 * 2**failures
+                wait_s = ran.retry_after_s or (2.0 if ran.status == 429 else 0.5 * 2**failures)
             if wait_s > state.left.left_s() - options.reserve_s or clock.now() + wait_s > state.batch.expires_at:
                 state.late = True
                 return

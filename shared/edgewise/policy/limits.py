@@ -86,6 +86,7 @@ class Ticket:
     minute: int
     taken: Counts
     headers: dict[str, str]
+    share: float = 1.0
     in_flight: tuple[Till, str] | None = None
     used_tokens: int = 0
 
@@ -100,16 +101,20 @@ class Limiter:
         self._lease_s = lease_s
         self._last: dict[str, tuple[int, Counts]] = {}
 
-    async def enter(self, key: str, limits: Limits, tokens: int) -> Ticket:
-        """Admit one request that may use `tokens`. Raises RateLimited with its headers, Unavailable."""
+    async def enter(self, key: str, limits: Limits, tokens: int, share: float = 1.0) -> Ticket:
+        """Admit one request that may use `tokens`. Raises RateLimited with its headers, Unavailable.
+
+        share  how much of each limit may be in use when it enters, itself included: work that can wait is refused
+               while there is still room for work that can't
+        """
         now = self._clock.now()
         minute = int(now // MINUTE_S)
-        ticket = Ticket(key, limits, minute, Counts(1, tokens), {})
+        ticket = Ticket(key, limits, minute, Counts(1, tokens), {}, share)
         if limits.requests_per_minute is not None or limits.tokens_per_minute is not None:
             await self._take_minute(ticket, now)
         if limits.in_flight is not None:
             try:
-                ticket.in_flight = await self._take_flight(key, limits.in_flight, now)
+                ticket.in_flight = await self._take_flight(key, max(1, int(limits.in_flight * share)), now)
             except BaseException:
                 await self._give_minute(ticket, Counts(-1, -tokens))
                 raise
@@ -130,16 +135,18 @@ class Limiter:
         before = await self._before(ticket.key, ticket.minute)
         share = 1 - (now % MINUTE_S) / MINUTE_S
         weighed = Counts(math.ceil(before.requests * share), math.ceil(before.tokens * share))
+        most_requests = _part(limits.requests_per_minute, ticket.share, 1)
+        most_tokens = _part(limits.tokens_per_minute, ticket.share, asked.tokens)
         room = Counts(
-            _room(limits.requests_per_minute, weighed.requests, 1),
-            _room(limits.tokens_per_minute, weighed.tokens, asked.tokens),
+            _room(most_requests, weighed.requests, 1),
+            _room(most_tokens, weighed.tokens, asked.tokens),
         )
         count = await self._minutes.add(ticket.key, ticket.minute, asked, room)
         if count is None:
             count = await self._minutes.read(ticket.key, ticket.minute)
             wait_s = max(
-                _wait(limits.requests_per_minute, before.requests, count.requests, 1, share),
-                _wait(limits.tokens_per_minute, before.tokens, count.tokens, asked.tokens, share),
+                _wait(most_requests, before.requests, count.requests, 1, share),
+                _wait(most_tokens, before.tokens, count.tokens, asked.tokens, share),
             )
             raise RateLimited(
                 "Too many requests or tokens in the last minute for this key.",
@@ -181,6 +188,11 @@ class Limiter:
             await self._tills.give(till, 1, 0, hold)
         if ticket.limits.tokens_per_minute is not None:
             await self._give_minute(ticket, Counts(0, ticket.used_tokens - ticket.taken.tokens))
+
+
+def _part(most: int | None, share: float, asked: int) -> int | None:
+    """The part of a limit that a request may use; what fits into the whole limit fits into it alone."""
+    return None if most is None else max(asked, int(most * share))
 
 
 def _room(most: int | None, weighed: int, asked: int) -> int:

@@ -144,7 +144,8 @@ class PolicyRoom:
         limits = terms.limits
         ticket = None
         if not limits.requests_per_minute is limits.tokens_per_minute is limits.in_flight is None:
-            ticket = await self.desk.limiter.enter(principal.key_id, limits, asked_tokens(request))
+            share = float(principal.settings.get("share", 1.0))
+            ticket = await self.desk.limiter.enter(principal.key_id, limits, asked_tokens(request), share)
         return Plan(
             principal,
             request,
