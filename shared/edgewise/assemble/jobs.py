@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +22,10 @@ from edgewise.assemble.filters import screened
 from edgewise.assemble.house import House, build
 from edgewise.assemble.tasks import tasks_on
 from edgewise.aws import Table
+from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
 from edgewise.errors import InvalidRequest
-from edgewise.flow import Rooms
+from edgewise.flow import Rooms, Router
 from edgewise.jobs.answers.dynamodb import DynamoShelf
 from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.dynamodb import DynamoBatches
@@ -44,7 +44,7 @@ from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Other, Worker
 from edgewise.patience import PatientAws
 from edgewise.settings import Settings
-from edgewise.words import Principal
+from edgewise.words import Choice, Plan, Principal, Target
 
 WEBHOOK_S = 10.0
 
@@ -169,11 +169,23 @@ def worker_of(house: House) -> Worker:
     return Worker(desk.room, chunks, working, ended, remote_of(house))
 
 
-def _patient_rooms(house: House) -> Callable[[], Rooms]:
-    """The rooms as a batch's lines go through them: what a provider is too busy for is not tried again at once, as a
+class _Patient:
+    """The router as a batch's lines have it: what a provider is too busy for is not tried again at once, as a
     request's client would want it; the line goes back and waits with the others (`jobs.share`)."""
-    router = copy(house.router)
-    router.max_retries = 0
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._router, name)
+
+    async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
+        choice = await self._router.choose(request, plan, target)
+        return replace(choice, max_attempts=min(choice.max_attempts, len({model.name for model in choice.models})))
+
+
+def _patient_rooms(house: House) -> Callable[[], Rooms]:
+    router: Any = _Patient(house.router)
     return lambda: replace(house.rooms, router=router)
 
 
