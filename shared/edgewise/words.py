@@ -54,6 +54,14 @@ class CachePolicy:
     store: bool = True
 
 
+@dataclass(slots=True)
+class Late:
+    """What a guardrail that is asked for money has cost and noticed, up to now."""
+
+    spent_usd: Usd = Decimal(0)
+    flags: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What this caller may do with this request. `request` is the request as policy lets it through."""
@@ -77,6 +85,8 @@ class Plan:
     """Placeholder to original, for redacted text that is restored in the answer."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Response headers that policy adds (`x-ratelimit-*`)."""
+    late: Late | None = None
+    """What policy finds and pays for this request besides its calls; None where it can't."""
     context: Mapping[str, Any] = field(default_factory=dict)
     """What policy must remember until the request is settled; no other room reads it."""
 
@@ -202,6 +212,10 @@ class Query:
     """The partition outside its conversation, for a last turn that stands by itself; None otherwise."""
 
 
+TEACHES = "distill"
+"""The cache tag by which a request allows its answer to teach a smaller model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One stored answer. Times are seconds since the epoch; an entry is served after `fresh_until` only as stale,
@@ -221,6 +235,8 @@ class Entry:
     principals: tuple[str, ...] = ()
     status: int = 200
     """Other than 200: a deterministic upstream refusal, kept for seconds; `answer` holds the error object."""
+    messages: tuple[Mapping[str, Any], ...] | None = None
+    """The whole conversation, where its request consented to teach (the tag `TEACHES`); None otherwise."""
 
 
 HitKind = Literal["exact", "text", "semantic", "stale", "coalesced"]

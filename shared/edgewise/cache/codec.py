@@ -39,6 +39,7 @@ def fields_of(kept: Kept) -> dict[str, Any]:
         "latency_ms": entry.latency_ms,
         "tags": entry.tags,
         "text": entry.text,
+        "messages": entry.messages,
         "principals": entry.principals,
         "status": entry.status,
     }
@@ -63,6 +64,7 @@ def kept_of(fields: Any) -> Kept:
                 latency_ms=float(fields["latency_ms"]),
                 tags=tuple(fields["tags"]),
                 text=fields["text"],
+                messages=None if fields.get("messages") is None else tuple(fields["messages"]),
                 principals=tuple(fields["principals"]),
                 status=int(fields["status"]),
             ),

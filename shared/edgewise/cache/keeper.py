@@ -26,7 +26,7 @@ from edgewise.cache.stats import CacheStats
 from edgewise.chat import Answer
 from edgewise.clock import Clock
 from edgewise.errors import EdgewiseError
-from edgewise.words import Attempt, Entry, Hit, Plan, Query
+from edgewise.words import TEACHES, Attempt, Entry, Hit, Plan, Query
 
 if TYPE_CHECKING:
     from edgewise.cache.known import KnownKeys
@@ -101,6 +101,7 @@ class Keeper:
             latency_ms=attempt.latency_ms,
             tags=plan.request.cache.tags,
             text=asked.query.text,
+            messages=tuple(plan.request.messages) if TEACHES in plan.request.cache.tags else None,
             principals=(plan.tenant,) if asked.shared else (),
         )
         return Kept(entry, asked.query.namespace, lead.gen if lead else 0)

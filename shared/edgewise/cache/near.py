@@ -70,7 +70,7 @@ class Near:
         entry = kept.entry
         # A copy: what orjson returns keeps its working buffer, 16 kB for 2 kB of text.
         body = bytes(memoryview(orjson.dumps(entry.answer.completion)))
-        held = _Held(replace(entry, answer=_NOTHING), body, kept.namespace, kept.gen, kept.stored_at)
+        held = _Held(replace(entry, answer=_NOTHING, messages=None), body, kept.namespace, kept.gen, kept.stored_at)
         self._shelf.put((scope, entry.key), held, len(body) + OVERHEAD_BYTES, entry.expires_at)
 
     def link(self, scope: str, text_key: str, key: str, expires_at: float) -> None:

@@ -9,13 +9,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from edgewise.routing.catalog import Catalog
-from edgewise.routing.distill import CONSENT, Counts, Format, lessons, rows
-from edgewise.words import TIERS
+from edgewise.cli.route import EVERY, catalog_of
+from edgewise.routing.distill import Counts, Format, lessons, rows
+from edgewise.words import TEACHES, TIERS
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Teach small models what large ones answered.")
-
-PROVIDERS = ("openai", "anthropic", "bedrock", "local", "scripted")
 
 
 @app.callback()
@@ -29,8 +27,8 @@ def export(
     out: Annotated[Path, typer.Argument(help="The fine-tuning file to write.")],
     shape: Annotated[str, typer.Option("--format", help="openai or bedrock.")] = "openai",
     least_tier: Annotated[str, typer.Option(help="The smallest tier that may teach.")] = "large",
-    consent: Annotated[str, typer.Option(help="The tag by which a request consented.")] = CONSENT,
-    system: Annotated[str | None, typer.Option(help="A system message for every lesson.")] = None,
+    consent: Annotated[str, typer.Option(help="The tag by which a request consented.")] = TEACHES,
+    system: Annotated[str | None, typer.Option(help="A system message for lessons that have none.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
     """Write accepted answers as JSON lines for fine-tuning; only those whose requests consented by tag."""
@@ -38,7 +36,9 @@ def export(
         typer.echo("edgewise: --format is openai or bedrock; --least-tier is one of " + ", ".join(TIERS), err=True)
         raise typer.Exit(2)
     counts = Counts()
-    found = lessons(read(entries), Catalog.load(PROVIDERS), counts, least=least_tier, tag=consent)
+    # Tiers as this deployment has them: overrides and upstreams of its own are in the environment.
+    catalog, _ = catalog_of(EVERY)
+    found = lessons(read(entries), catalog, counts, least=least_tier, tag=consent)
     with out.open("w", encoding="utf-8") as file:
         for row in rows(found, cast(Format, shape), system):
             file.write(row + "\n")

@@ -16,16 +16,19 @@ from edgewise.errors import EdgewiseError
 from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import STRATEGIES, Alias, strategy_named
+from edgewise.routing.replay import ask_of, logged_decision
 from edgewise.routing.replay import replay as replayed
 from edgewise.routing.room import Room
 from edgewise.routing.shortlist import Shortlist
+from edgewise.routing.strategies import BY_NAME
 from edgewise.routing.tokens import Corrections
 from edgewise.settings import Settings
-from edgewise.words import Plan, Principal
+from edgewise.words import Choice, Plan, Principal
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Explain and replay routing decisions.")
 
 ALL = "openai,anthropic,bedrock"
+EVERY = ALL + ",local,scripted"
 Providers = Annotated[str, typer.Option(help="Providers to choose from, in order of preference.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
@@ -43,15 +46,19 @@ def catalog_of(providers: str) -> tuple[Catalog, Settings]:
 
 @app.command()
 def explain(
-    text: Annotated[str, typer.Argument(help="What a user would ask.")],
+    text: Annotated[str, typer.Argument(help="What a user would ask; with --log, a request's id.")],
     model: Annotated[str, typer.Option(help="The model that is asked for.")] = "auto",
     strategy: Annotated[str | None, typer.Option(help="A strategy by name.")] = None,
     prefer: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(help="The most that this request may cost.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Explain a logged decision, from this log.")] = None,
     providers: Providers = ALL,
     as_json: AsJson = False,
 ) -> None:
-    """Which plan this question would get, and how every other plan scored."""
+    """Which plan this question would get, or a logged one did, and how every other plan scored."""
+    if log is not None:
+        tell(explained(log, text, strategy), as_json)
+        return
     catalog, settings = catalog_of(providers)
     aliases = {name: Alias.of(value) for name, value in settings.aliases.items()}
     room = Room(catalog, SystemClock(), aliases=aliases, defaults=settings.routing)
@@ -66,7 +73,30 @@ def explain(
     except EdgewiseError as error:
         typer.echo(f"edgewise: {error.message}", err=True)
         raise typer.Exit(1) from error
-    told: dict[str, Any] = {
+    tell({**told_of(choice), "prices_as_of": catalog.as_of}, as_json)
+
+
+def explained(log: Path, request_id: str, strategy: str | None) -> dict[str, Any]:
+    """A logged decision, decided again on what it knew, beside what came of it."""
+    with log.open(encoding="utf-8") as lines:
+        logged = logged_decision(lines, request_id)
+    if logged is None:
+        typer.echo(f"edgewise: {log} has no decision of {request_id!r}", err=True)
+        raise typer.Exit(1)
+    catalog, _ = catalog_of(EVERY)
+    named = strategy_named(strategy or str(logged.get("edgewise.strategy", ""))) or "hybrid"
+    ask = ask_of(logged["edgewise.features"], catalog, Shortlist(Corrections(), Breakers(SystemClock())))
+    if ask is None:
+        typer.echo("edgewise: none of the models of that decision is known here", err=True)
+        raise typer.Exit(1)
+    shown = ("edgewise.strategy", "edgewise.route_reason", "gen_ai.response.model", "edgewise.cost_usd")
+    was = {name.rpartition(".")[2]: logged[name] for name in shown if name in logged}
+    return {**told_of(BY_NAME[named](ask)), "prices_as_of": catalog.as_of, "logged": was}
+
+
+def told_of(choice: Choice) -> dict[str, Any]:
+    """A choice as JSON."""
+    return {
         "strategy": choice.strategy,
         "reason": choice.reason,
         "steps": [
@@ -82,8 +112,10 @@ def explain(
         "worst_usd": None if choice.worst_usd is None else str(choice.worst_usd),
         "features": dict(choice.features),
         "considered": list(choice.considered),
-        "prices_as_of": catalog.as_of,
     }
+
+
+def tell(told: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
@@ -96,6 +128,8 @@ def show(told: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
+    if was := told.get("logged"):
+        console.print(f"logged: {was.get('model')}, {was.get('cost_usd')} $: {was.get('route_reason')}")
     console.print(f"[bold]{told['strategy']}[/bold]: {told['reason']}")
     for number, step in enumerate(told["steps"], 1):
         check = f", kept on {step['accept']} ≥ {step['at_least']}" if step["accept"] else ""
@@ -123,7 +157,7 @@ def replay(
     log: Annotated[Path, typer.Argument(help="Log lines of requests, JSON lines.")],
     strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "hybrid",
     prefer: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
-    providers: Providers = ALL + ",local,scripted",
+    providers: Providers = EVERY,
     as_json: AsJson = False,
 ) -> None:
     """What another strategy would have chosen for logged requests, and at what expected cost."""

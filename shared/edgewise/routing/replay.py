@@ -1,7 +1,8 @@
 """Replays logged decisions through another strategy: what would it have chosen, at what expected cost and quality?
 
 A log line's features are enough to rebuild what the strategy saw (candidates by name, token counts, difficulty, how
-answers compare, what was learned), because a strategy knows nothing else. Prices are today's catalogue.
+answers compare, the learned gain, what money was short by), because a strategy knows nothing else; only fitted plans
+are not in a line. Prices are today's catalogue.
 """
 
 from __future__ import annotations
@@ -94,6 +95,16 @@ def replay(
             continue
         _count(found, choice, logged)
     return found
+
+
+def logged_decision(lines: Iterable[str], request_id: str) -> dict[str, Any] | None:
+    """The line of a request's decision; None when the log has none."""
+    for line in lines:
+        logged = _json(line)
+        features = logged.get("edgewise.features")
+        if logged.get("request_id") == request_id and isinstance(features, dict) and "candidates" in features:
+            return logged
+    return None
 
 
 def _count(found: Replayed, choice: Choice, logged: Mapping[str, Any]) -> None:

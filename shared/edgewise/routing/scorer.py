@@ -132,29 +132,37 @@ def _cascades(ask: Ask, cheaper: Sequence[Candidate], strong: Candidate, lam: fl
     return found
 
 
-def alone(cheap: Candidate, strong: Candidate, lam: float, mu: float) -> Scored | None:
-    """A cheap model whose answer is kept unless it looks wrong; None where that would not pay."""
-    accept = ALONE_ACCEPT * cheap.quality
-    if not pays(accept, cheap.cost, strong.cost):
+def kept_share(cheap: Candidate, grader: Grader | None) -> tuple[float, float]:
+    """(share of a cheap model's answers that are kept, share of those that are good), with or without verdicts."""
+    lifted = min(1.0, cheap.quality + ALONE_LIFT)
+    if grader is None:
+        return ALONE_ACCEPT * cheap.quality, lifted
+    share, right = passing(lifted, grader.source)
+    return ALONE_ACCEPT * share, right
+
+
+def check_cost(grader: Grader | None) -> float:
+    """Expected dollars of a verdict: an answer that looks amiss is not put to anybody."""
+    return ALONE_ACCEPT * float(grader.cost_usd) if grader is not None and grader.cost_usd is not None else 0.0
+
+
+def alone(cheap: Candidate, strong: Candidate, lam: float, mu: float, grader: Grader | None = None) -> Scored | None:
+    """A cheap model whose answer is kept unless it looks wrong, or its grader says so; None where it would not pay."""
+    share, right = kept_share(cheap, grader)
+    checked = cheap.cost + check_cost(grader)
+    if not pays(share, checked, strong.cost):
         return None
-    quality = accept * min(1.0, cheap.quality + ALONE_LIFT) + (1 - accept) * strong.quality * ESCALATED
-    return _cascade((cheap,), strong, accept, quality, lam, mu)
+    quality = share * right + (1 - share) * strong.quality * ESCALATED
+    cost = checked + (1 - share) * KAPPA * strong.cost
+    graded_ms = ALONE_ACCEPT * grader.latency_ms if grader is not None else 0.0
+    latency = cheap.latency_ms + graded_ms + (1 - share) * strong.latency_ms
+    return replace(_scored((cheap,), strong, quality, cost, latency, lam, mu, share), grader=grader)
 
 
 def graded(ask: Ask, cheap: Candidate, strong: Candidate, lam: float, mu: float) -> Scored | None:
-    """The same with a verdict on every answer that looks right; None where that would not pay, or nobody may grade."""
+    """`alone` with verdicts; None where nobody may grade, or at an unknown price."""
     grader = ask.graders.get(cheap.model.name)
-    if grader is None or grader.cost_usd is None:
-        return None
-    share, right = passing(min(1.0, cheap.quality + ALONE_LIFT), grader.source)
-    accept = ALONE_ACCEPT * share
-    checked = cheap.cost + ALONE_ACCEPT * float(grader.cost_usd)
-    if not pays(accept, checked, strong.cost):
-        return None
-    quality = accept * right + (1 - accept) * strong.quality * ESCALATED
-    cost = checked + (1 - accept) * KAPPA * strong.cost
-    latency = cheap.latency_ms + ALONE_ACCEPT * grader.latency_ms + (1 - accept) * strong.latency_ms
-    return replace(_scored((cheap,), strong, quality, cost, latency, lam, mu, accept), grader=grader)
+    return None if grader is None or grader.cost_usd is None else alone(cheap, strong, lam, mu, grader)
 
 
 def worthwhile(ask: Ask, cheap: Candidate, strong: Candidate) -> Grader | None:

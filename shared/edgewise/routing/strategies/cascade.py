@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 
 from edgewise.routing.ask import Ask, Candidate, total
 from edgewise.routing.judging import Grader
-from edgewise.routing.scorer import Scored, worthwhile
+from edgewise.routing.scorer import ESCALATED, KAPPA, Scored, check_cost, kept_share, worthwhile
 from edgewise.routing.strategies.single import by_nearness, plan_row
 from edgewise.words import Choice, Estimate, Step, Usd
 
@@ -60,12 +61,26 @@ def tiers(ask: Ask, chain: Sequence[Candidate], strategy: str, reason: str) -> C
         steps=tuple(steps),
         strategy=strategy,
         reason=f"{reason}, {verdicts}" if verdicts else reason,
-        expected=Estimate(last.quality, chain[0].cost_usd, chain[0].latency_ms),
+        expected=_expected(chain, graders),
         worst_usd=worst_of(ask, [(c,) for c in chain], graders),
         fallbacks=tuple(c.model for c in by_nearness(ask, last) if c.model not in [x.model for x in chain]),
         features=dict(ask.features),
         considered=tuple(plan_row([c], c.quality, c.cost_usd, c.latency_ms) for c in chain),
     )
+
+
+def _expected(chain: Sequence[Candidate], graders: Sequence[Grader | None]) -> Estimate:
+    """What the whole chain should bring: each tier's kept share at its own quality, the rest at the next one's cost."""
+    *early, last = chain
+    quality, cost, latency = last.quality, last.cost, last.latency_ms
+    for cheap, grader in zip(reversed(early), reversed(graders), strict=True):
+        share, right = kept_share(cheap, grader)
+        quality = share * right + (1 - share) * quality * ESCALATED
+        cost = cheap.cost + check_cost(grader) + (1 - share) * KAPPA * cost
+        checked = cheap.latency_ms + (grader.latency_ms if grader is not None else 0.0)
+        latency = checked + (1 - share) * latency
+    usd = None if cost == float("inf") else Decimal(repr(round(cost, 10)))
+    return Estimate(round(quality, 4), usd, latency)
 
 
 def row(plan: Scored, *, chosen: bool) -> dict[str, object]:
