@@ -151,9 +151,10 @@ class Served:
 
     @property
     def cost_usd(self) -> Usd | None:
-        """The sum over every attempt; None when one of them is unknown."""
+        """The sum over every attempt, and what policy paid; None when one of them is unknown."""
         costs = [attempt.cost_usd for attempt in self.attempts]
-        return None if any(cost is None for cost in costs) else sum((c for c in costs if c), Decimal(0))
+        policys = self.plan.late.spent_usd if self.plan is not None and self.plan.late is not None else Decimal(0)
+        return None if any(cost is None for cost in costs) else sum((c for c in costs if c), policys)
 
 
 async def serve(
@@ -232,12 +233,17 @@ def _replay(rooms: Rooms, served: Served, hit: Hit) -> None:
             code=error.get("code"),
             param=error.get("param"),
         )
+    _say(rooms, served, entry.answer)
+
+
+def _say(rooms: Rooms, served: Served, answer: Answer) -> None:
+    """Give a whole answer to the client in the form that was asked for."""
     fresh = rooms.clock.token("chatcmpl-")
     created = int(rooms.clock.now())
     if served.stream:
-        served.chunks = _each(list(unfold(entry.answer, id=fresh, created=created)))
+        served.chunks = _each(list(unfold(answer, id=fresh, created=created)))
     else:
-        served.answer = Answer({**entry.answer.completion, "id": fresh, "created": created})
+        served.answer = Answer({**answer.completion, "id": fresh, "created": created})
 
 
 async def _each(pieces: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
@@ -286,6 +292,9 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
     except BaseException:
         await rooms.cache.give_up(query, miss.lead, None)
         raise
+    if served.stream:
+        # Policy had it made whole, to read it before the client does.
+        _say(rooms, served, live.answer)
 
 
 def _caller(rooms: Rooms, plan: Plan) -> Caller:
@@ -447,7 +456,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         route_reason=(served.live.reason or choice.reason) if choice and served.live else None,
         attempts=tuple(served.attempts),
         usage=answer.usage if answer else None,
-        cost_usd=Decimal(0) if hit and not served.attempts else served.cost_usd,
+        cost_usd=served.cost_usd,
         saved_usd=hit.entry.cost_usd if hit else None,
         latency_ms=elapsed_ms,
         first_ms=(served.first_at - served.started) * 1000 if served.first_at else None,
@@ -455,7 +464,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         finish=next(iter(answer.finish_reasons), None) if answer else None,
         confidence=served.live.confidence if served.live else None,
         confidence_source=served.live.confidence_source if served.live else None,
-        flags=plan.flags if plan else (),
+        flags=(plan.flags if plan.late is None else (*plan.flags, *plan.late.flags)) if plan else (),
         features=choice.features if choice else {},
     )
 

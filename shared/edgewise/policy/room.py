@@ -9,8 +9,10 @@ It knows nothing of caches, models or providers. What it must remember of a requ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +24,17 @@ from edgewise.errors import InvalidRequest, NotAllowed, NotAuthenticated, Unavai
 from edgewise.policy.bans import Bouncer, MemoryBans
 from edgewise.policy.budgets import Hold, Ledger, Line, lines_of
 from edgewise.policy.compress import compress
-from edgewise.policy.guards.bedrock import BedrockJudge
 from edgewise.policy.guards.guard import Guard
 from edgewise.policy.keys import KeyRing, KeyStore, MemoryKeys
 from edgewise.policy.limits import Limiter, MemoryMinutes, Ticket, asked_tokens, used_tokens
 from edgewise.policy.root import FixedVault, NoRootKey, Secrets, Vault, hash_of
 from edgewise.policy.tills import MemoryTills, Tills
 from edgewise.settings import Settings
-from edgewise.words import Attempt, CachePolicy, Choice, Credentials, Plan, Principal
+from edgewise.words import USUAL_BOUND, Attempt, CachePolicy, Choice, Credentials, Late, Model, Plan, Principal, Usd
 
 if TYPE_CHECKING:
     from edgewise.policy.bans import BanStore
+    from edgewise.policy.guards.moderation import Moderator
     from edgewise.policy.limits import Minutes
     from edgewise.policy.structured import Again
     from edgewise.policy.terms import Terms
@@ -45,6 +47,8 @@ NO_KEY = "No API key was given. Send it as 'Authorization: Bearer ew_…'."
 BAD_KEY = "Incorrect API key provided."
 
 MOST_REMEMBERED = 10_000
+GUARDRAIL = Model("bedrock", "guardrail")
+CHARS_PER_TOKEN = 6
 
 Signal = Callable[[str, float], None]
 
@@ -55,6 +59,7 @@ class _Pending:
 
     hold: Hold | None
     ticket: Ticket | None
+    late: Late | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ class PolicyRoom:
         request = checked.request
         if terms is None:
             return Plan(principal, request, cache=cached, flags=checked.flags)
+        if terms.guards.guardrail_answers:
+            request = replace(request, stream=False)
         request, saved = compress(request, terms.compress) if terms.compress is not None else (request, 0)
         lines = lines_of(principal, self._clock.now())
         soft = await self.desk.ledger.is_soft(lines) if lines else False
@@ -158,6 +165,7 @@ class PolicyRoom:
             flags=checked.flags,
             masked=checked.masked,
             headers=_headers(ticket, saved),
+            late=checked.late,
             context={"lines": lines, "ticket": ticket},
         )
 
@@ -172,7 +180,10 @@ class PolicyRoom:
                 held = self._narrowed[principal.key_id] = (terms, _narrowed(policy, terms))
             policy = held[1]
         if request.cache.namespace is not None and not policy.shared:
-            return replace(policy, namespace=request.cache.namespace)
+            policy = replace(policy, namespace=request.cache.namespace)
+        if terms is not None and terms.guards.guardrail_answers:
+            # What another key was told has not been read by this key's guardrail.
+            policy = replace(policy, namespace=f"{policy.namespace}#{terms.guards.bedrock_guardrail}")
         return policy
 
     def _strike(self, principal: Principal, credentials: Credentials) -> None:
@@ -190,17 +201,24 @@ class PolicyRoom:
         if _repairs(plan) and choice.worst_usd is not None:
             # A structured answer that does not fit is asked for once more, and then it is part of the question.
             choice = replace(choice, worst_usd=choice.worst_usd * 3)
+        if plan.late is not None and choice.worst_usd is not None:
+            choice = replace(choice, worst_usd=choice.worst_usd + plan.late.spent_usd + _moderation_usd(plan))
         hold = await self.desk.ledger.reserve(lines, choice) if lines else None
         ticket: Ticket | None = plan.context.get("ticket")
-        return _Pending(hold, ticket) if hold is not None or ticket is not None else None
+        return _Pending(hold, ticket, plan.late) if hold is not None or ticket is not None else None
 
     async def mend(self, plan: Plan, answer: Answer, again: Again) -> Answer:
-        """A structured answer checked against its schema and asked for once more, where the key wants that."""
-        if not _repairs(plan):
-            return answer
-        from edgewise.policy.structured import mended
+        """A structured answer checked against its schema and asked for once more, where the key wants that; then
+        what its guardrail makes of it. Raises Unavailable, and what `again` raises."""
+        if _repairs(plan):
+            from edgewise.policy.structured import mended
 
-        return await mended(plan.request, answer, again)
+            answer = await mended(plan.request, answer, again)
+        if plan.late is not None:
+            guards = plan.principal.settings["terms"].guards
+            if guards.guardrail_answers:
+                answer = await self.desk.guard.moderator.answer(answer, guards, plan.late)
+        return answer
 
     async def settle(self, hold: Any, attempts: list[Attempt]) -> None:
         """Charge what was used and let go of the rest. Never raises: the answer is already made."""
@@ -210,6 +228,8 @@ class PolicyRoom:
         if pending.ticket is not None:
             pending.ticket.used_tokens = used_tokens(attempts)
         if pending.hold is not None:
+            if pending.late is not None:
+                attempts = [*attempts, Attempt(GUARDRAIL, role="check", cost_usd=pending.late.spent_usd)]
             await self.desk.ledger.settle(pending.hold, attempts)
 
     def receipt(self, hold: Any) -> str | None:
@@ -260,6 +280,17 @@ def check_models(plan: Plan, choice: Choice) -> None:
     for model in choice.models:
         if not any(matches(p, model.name) or matches(p, model.id) or p == plan.request.model for p in plan.models):
             raise NotAllowed("This key may not use that model.", code="model_not_allowed", param="model")
+
+
+def _moderation_usd(plan: Plan) -> Usd:
+    """What it may cost to have the answer judged."""
+    guards = plan.principal.settings["terms"].guards
+    if not guards.guardrail_answers:
+        return Decimal(0)
+    from edgewise.policy.guards.bedrock import MOST_UNIT_USD, UNIT_CHARS
+
+    tokens = (plan.request.output_limit or USUAL_BOUND) * plan.request.choices
+    return MOST_UNIT_USD * math.ceil(tokens * CHARS_PER_TOKEN / UNIT_CHARS)
 
 
 def _repairs(plan: Plan) -> bool:
@@ -343,8 +374,15 @@ def _desk_of(settings: Settings, clock: Clock, aws: Aws, background: Background,
         Ledger(tills, clock, signal, lease_s=lease_s),
         Limiter(minutes, tills, clock, lease_s=lease_s),
         Bouncer(bans, clock, background.spawn, signal, limit=settings.ban_strikes),
-        Guard(BedrockJudge(aws)),
+        Guard(lambda: _moderator(aws, signal)),
     )
+
+
+def _moderator(aws: Aws, signal: Signal) -> Moderator:
+    from edgewise.policy.guards.bedrock import BedrockJudge
+    from edgewise.policy.guards.moderation import Moderator
+
+    return Moderator(BedrockJudge(aws), signal)
 
 
 def _silent(_name: str, _value: float) -> None:

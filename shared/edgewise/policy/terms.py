@@ -75,7 +75,13 @@ class Guards(Strict):
     """Empty: every kind of `edgewise.policy.guards.pii`."""
     injection: Literal["off", "flag", "refuse"] = "flag"
     bedrock_guardrail: str | None = Field(default=None, pattern=r"^[a-z0-9]+:(DRAFT|[1-9][0-9]{0,7})$")
-    """`id:version` of a Bedrock guardrail that sees the last user turn."""
+    """`id:version` of a Bedrock guardrail that reads what was said since the model's last turn."""
+    guardrail_answers: bool = False
+    """It reads answers too: streams are then made whole before their first word goes out."""
+    guardrail_masks: bool = False
+    """What it anonymises goes on without it; otherwise that is refused like what it blocks."""
+    guardrail_down: Literal["refuse", "pass"] = "refuse"
+    """What happens while it does not answer."""
     image_urls: Literal["public", "data"] = "public"
     """'data' refuses every image by URL."""
     max_input_tokens: int | None = Field(default=None, ge=1)
@@ -136,6 +142,19 @@ def matches(pattern: str, name: str) -> bool:
     return True
 
 
+GUARDS_KEPT = (
+    "pii",
+    "pii_kinds",
+    "injection",
+    "bedrock_guardrail",
+    "guardrail_answers",
+    "guardrail_masks",
+    "guardrail_down",
+    "image_urls",
+)
+"""Guards that are neither wider nor narrower, only other: who has any hands on the same."""
+
+
 def escalations(asked: Terms, granted: Terms) -> list[str]:
     """The fields in which `asked` is wider than `granted`: a key never mints what it does not have itself."""
     wide = []
@@ -153,7 +172,7 @@ def escalations(asked: Terms, granted: Terms) -> list[str]:
     for name in ("max_input_tokens", "max_output_tokens", "max_choices", "max_messages"):
         if _wider(getattr(asked.guards, name), getattr(granted.guards, name)):
             wide.append(f"guards.{name}")
-    for name in ("pii", "pii_kinds", "injection", "bedrock_guardrail", "image_urls"):
+    for name in GUARDS_KEPT:
         if getattr(granted.guards, name) != getattr(asked.guards, name) and granted.guards != Guards():
             wide.append(f"guards.{name}")
     if asked.cache.shared and not granted.cache.shared:

@@ -31,8 +31,8 @@ def all_texts(request: ChatRequest) -> list[str]:
         content = message.get("content")
         texts.append(content if isinstance(content, str) else text_of(content))
         if "tool_calls" in message:
-            texts += [text for call in message["tool_calls"] or () for _, _, text in _arguments(call)]
-    return texts + _input_texts(request) if "input" in request.body else texts
+            texts += [text for call in message["tool_calls"] or () for _, _, text in arguments_of(call)]
+    return texts + input_texts(request) if "input" in request.body else texts
 
 
 def outside_texts(request: ChatRequest) -> list[str]:
@@ -42,11 +42,12 @@ def outside_texts(request: ChatRequest) -> list[str]:
         if message.get("role") in FROM_OUTSIDE:
             content = message.get("content")
             texts.append(content if isinstance(content, str) else text_of(content))
-    return texts + _input_texts(request) if "input" in request.body else texts
+    return texts + input_texts(request) if "input" in request.body else texts
 
 
-def _input_texts(request: ChatRequest) -> list[str]:
-    given = request.body["input"]
+def input_texts(request: ChatRequest) -> list[str]:
+    """The texts of `input`; nothing for tokens."""
+    given = request.body.get("input")
     return [item for item in (given if isinstance(given, list) else [given]) if isinstance(item, str)]
 
 
@@ -80,7 +81,7 @@ def _part(part: Any, change: Change) -> Any:
 
 
 def _call(call: Any, change: Change) -> Any:
-    for kind, name, text in _arguments(call):
+    for kind, name, text in arguments_of(call):
         call = {**call, kind: {**call[kind], name: change(text) if name == "input" else _json(text, change)}}
     return call
 
@@ -106,7 +107,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _arguments(call: Any) -> Iterator[tuple[str, str, str]]:
+def arguments_of(call: Any) -> Iterator[tuple[str, str, str]]:
     """Where a tool call has what the model wrote, and what that is: it comes back to us with the client's next turn,
     and what had been redacted was put back into it by then."""
     if isinstance(call, Mapping):

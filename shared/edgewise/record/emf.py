@@ -62,6 +62,7 @@ UNITS: dict[str, str] = {
     "FeedbackScore": "None",
     "InjectionFlagged": "Count",
     "PIIFound": "Count",
+    "GuardrailIntervened": "Count",
     "AuthFailed": "Count",
     "Banned": "Count",
     "PolicyViolation": "Count",
@@ -89,6 +90,7 @@ CACHE_METRICS = {"hit": "CacheHit", "miss": "CacheMiss", "bypass": "CacheBypass"
 FINISH_METRICS = {"stop": "Completed", "tool_calls": "Completed", "length": "Truncated", "content_filter": "Filtered"}
 BESIDE = frozenset({"shadow", "judge"})
 """Routes of calls that the gateway makes of its own accord: they cost, but they are nobody's request."""
+FLAG_METRICS = {"injection": "InjectionFlagged", "pii": "PIIFound", "guardrail": "GuardrailIntervened"}
 STORE_TROUBLE = ("store-error", "store-slow")
 
 
@@ -117,7 +119,8 @@ def metrics_of(note: Note) -> dict[str, float]:
     if note.finish is not None and (word := FINISH_METRICS.get(note.finish)) is not None:
         found[word] = 1
     for flag in note.flags:
-        found["InjectionFlagged" if flag.startswith("injection") else "PIIFound"] = 1
+        if (word := FLAG_METRICS.get(flag.partition(":")[0])) is not None:
+            found[word] = 1
     return found
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from edgewise.chat import ChatRequest, text_of
+from edgewise.chat import ChatRequest
 from edgewise.errors import ContentRefused, InvalidRequest
 from edgewise.policy.guards.injection import FLAG_AT, score
 from edgewise.policy.guards.schemas import check_schemas
 from edgewise.policy.guards.urls import check_url
 from edgewise.policy.texts import all_texts, changed, has_tokens, outside_texts, tokens_of
+from edgewise.words import Late
 
 if TYPE_CHECKING:
+    from edgewise.policy.guards.moderation import Moderator
     from edgewise.policy.guards.pii import Finding
     from edgewise.policy.terms import Guards
 
@@ -35,19 +37,25 @@ class Checked:
     request: ChatRequest
     flags: tuple[str, ...] = ()
     masked: Mapping[str, str] = field(default_factory=dict)
-
-
-class Judge(Protocol):
-    """A service that judges text: the kinds of trouble that it found, none for none. Raises `Unavailable`."""
-
-    async def judge(self, guardrail: str, text: str) -> tuple[str, ...]: ...
+    late: Late | None = None
 
 
 class Guard:
-    """`judge` is Bedrock's guardrail; a key that names one is refused where there is none."""
+    """`open_moderator` makes what asks Bedrock's guardrail, when a key first names one; a key that does is refused
+    where there is none."""
 
-    def __init__(self, judge: Judge | None = None) -> None:
-        self._judge = judge
+    def __init__(self, open_moderator: Callable[[], Moderator] | None = None) -> None:
+        self._open = open_moderator
+        self._moderator: Moderator | None = None
+
+    @property
+    def moderator(self) -> Moderator:
+        """Raises InvalidRequest where there is none."""
+        if self._moderator is None:
+            if self._open is None:
+                raise InvalidRequest("This key asks for a guardrail, and this gateway has none.", code="no_guardrail")
+            self._moderator = self._open()
+        return self._moderator
 
     async def check(self, request: ChatRequest, guards: Guards | None) -> Checked:
         """guards  the key's; None for the root key: nothing is capped, attacks are noticed, as `Guards()` says, which
@@ -71,18 +79,16 @@ class Guard:
         if guards.pii != "off":
             request, found, masked = _pii(request, guards)
             flags += found
+        late = None
         if guards.bedrock_guardrail is not None:
-            flags += await self._judged(request, guards.bedrock_guardrail)
-        return Checked(request, tuple(flags), masked)
+            request, late = await self._moderated(request, guards, flags)
+        return Checked(request, tuple(flags), masked, late)
 
-    async def _judged(self, request: ChatRequest, guardrail: str) -> list[str]:
-        if self._judge is None:
-            raise InvalidRequest("This key asks for a guardrail, and this gateway has none.", code="no_guardrail")
-        text = next((text_of(m.get("content")) for m in reversed(request.messages) if m.get("role") == "user"), "")
-        kinds = await self._judge.judge(guardrail, text) if text else ()
-        if kinds:
-            raise ContentRefused(f"The guardrail of this key refused the request: {', '.join(kinds)}.")
-        return []
+    async def _moderated(self, request: ChatRequest, guards: Guards, flags: list[str]) -> tuple[ChatRequest, Late]:
+        late = Late()
+        request = await self.moderator.request(request, guards, late)
+        flags += late.flags
+        return request, Late(late.spent_usd)
 
 
 def _check_caps(request: ChatRequest, guards: Guards) -> None:
