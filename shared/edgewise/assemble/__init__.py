@@ -40,6 +40,6 @@ def chores(settings: Settings) -> list[Chore]:
 
 def tasks(settings: Settings) -> QueuedTasks:
     """The deployment's task queue. Raises ValueError where there is no table, bucket or queue for it."""
-    from edgewise.assemble.tasks import tasks as build
+    from edgewise.assemble.task_queue import task_queue
 
-    return build(settings)
+    return task_queue(settings)

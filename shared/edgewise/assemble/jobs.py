@@ -20,7 +20,7 @@ from edgewise.api.making import Making
 from edgewise.assemble.embedding import embedders
 from edgewise.assemble.filters import screened
 from edgewise.assemble.house import House, build
-from edgewise.assemble.tasks import tasks_on
+from edgewise.assemble.task_queue import tasks_on
 from edgewise.aws import Table
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
@@ -234,18 +234,31 @@ def _bedrock_batches(house: House, bucket: str, role_arn: str) -> ProviderBatch:
     return BedrockBatches(house.aws, desk_of(house).room.blobs, bucket, role_arn, ConverseRecords(house.clock))
 
 
-def worker(settings: Settings) -> Callable[[Mapping[str, Any], Any], dict[str, Any]]:
+class Handler:
     """The Lambda handler. One event loop lives as long as the environment, and connections with it."""
-    house = build(settings)
-    working = worker_of(house)
-    runner = asyncio.Runner()
 
-    async def run(event: Mapping[str, Any], left_s: float) -> dict[str, Any]:
-        told = await working.handle(event, left_s)
-        await house.background.drain(within_s=5)
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._working = worker_of(house)
+        self._runner = asyncio.Runner()
+
+    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        return self._runner.run(self._run(event, context.get_remaining_time_in_millis() / 1000))
+
+    async def _run(self, event: Mapping[str, Any], left_s: float) -> dict[str, Any]:
+        house = self._house
+        deadline = Deadline.after(house.clock, left_s - house.settings.deadline_margin_s)
+        told = await self._working.handle(event, left_s)
+        # A shadow call that the environment's freeze cuts off would hold its budget until the hold's lease ends.
+        await house.background.drain(max(0.0, deadline.left_s()))
         return told
 
-    def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        return runner.run(run(event, context.get_remaining_time_in_millis() / 1000))
+    def close(self) -> None:
+        """For who outlives it; an environment is never told that it ends."""
+        self._runner.run(self._house.close())
+        self._runner.close()
 
-    return handler
+
+def worker(settings: Settings) -> Handler:
+    """The handler of queue messages."""
+    return Handler(build(settings))

@@ -18,7 +18,7 @@ from edgewise.patience import PatientAws
 from edgewise.settings import Settings
 
 
-def tasks(settings: Settings) -> QueuedTasks:
+def task_queue(settings: Settings) -> QueuedTasks:
     """The deployment's task queue. Raises ValueError where there is no table, bucket or queue for it."""
     return tasks_on(settings, SystemClock(), aws_of(settings))
 
