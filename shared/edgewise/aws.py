@@ -355,12 +355,15 @@ class Table:
 
     async def delete_many(self, keys: list[tuple[str, str]]) -> None:
         """Delete `keys` (any number; in twenty-fives). What is not there is no error."""
-        for start in range(0, len(keys), 25):
-            asked: dict[str, Any] = {
-                self.name: [
-                    {"DeleteRequest": {"Key": _wire({"pk": pk, "sk": sk})}} for pk, sk in keys[start : start + 25]
-                ]
-            }
+        await self._write_many([{"DeleteRequest": {"Key": _wire({"pk": pk, "sk": sk})}} for pk, sk in keys])
+
+    async def put_many(self, items: list[Item]) -> None:
+        """Put `items` (any number, no two of one key; in twenty-fives), without a condition."""
+        await self._write_many([{"PutRequest": {"Item": _wire(item)}} for item in items])
+
+    async def _write_many(self, requests: list[dict[str, Any]]) -> None:
+        for start in range(0, len(requests), 25):
+            asked: dict[str, Any] = {self.name: requests[start : start + 25]}
             while asked:
                 answer = await self.aws.call("dynamodb", "batch_write_item", RequestItems=asked)
                 asked = answer.get("UnprocessedItems") or {}

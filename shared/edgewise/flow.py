@@ -10,7 +10,7 @@ cache trouble never fails a request (the cache's port does not raise), and polic
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Protocol, assert_never
@@ -62,6 +62,7 @@ class Asker(Protocol):
     """What is asked? Pure."""
 
     def query(self, plan: Plan, target: Target) -> Query: ...
+    def each(self, plan: Plan, target: Target, inputs: list[Any]) -> list[Query]: ...
 
 
 class Cache(Protocol):
@@ -70,6 +71,8 @@ class Cache(Protocol):
     async def look(self, query: Query, plan: Plan) -> Verdict: ...
     async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str: ...
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None: ...
+    async def look_each(self, queries: Sequence[Query], plan: Plan) -> list[Verdict]: ...
+    async def offer_each(self, made: Sequence[tuple[Query, Answer, Attempt]], plan: Plan) -> str: ...
 
 
 class Router(Protocol):

@@ -187,6 +187,8 @@ class Settings(BaseModel):
     """A model that labels a sample of matches by meaning, off the request path; None: only feedback teaches."""
     cache_judge_missed: float = Field(default=0.1, ge=0, lt=0.5)
     """How often that model lets a wrong match pass, by your own audit; it makes the bound stricter."""
+    cache_embeddings: Literal["table", "memory", "off"] = "table"
+    """How far the vectors of `/v1/embeddings` are kept: in the table, in this process's memory alone, or not at all."""
     cache_known_keys: bool = False
     """Skip the store's read for keys that the filter of the last upkeep does not know; saves reads, loses some hits."""
     cache_keep_requests: bool = False

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgewise.api.app import app
-from edgewise.api.embeddings import of_encoder
+from edgewise.api.vectors import of_encoder
 from edgewise.clock import Deadline
 from edgewise.errors import UpstreamTimeout, UpstreamUnavailable
 from edgewise.flow import Rooms

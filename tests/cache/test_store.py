@@ -108,6 +108,23 @@ class TestEveryStore:
         await store.delete("acme", KEY)
         assert await store.linked("acme", key_of("text")) is None
 
+    async def test_many_are_put_and_got_as_each_would_be(self, store: Store, clock: FakeClock) -> None:
+        """More than a batch of the table's, one of them spilled, one expired; a fence holds nothing up."""
+        keys = [key_of(str(n)) for n in range(120)]
+        kept = [kept_of(key, clock.now(), 5 if n == 3 else 60, says=str(n)) for n, key in enumerate(keys)]
+        noise = "".join(key_of(str(n)) for n in range(500))
+        kept[7] = kept_of(keys[7], clock.now(), answer=answer_of(noise))
+        await store.put("acme", kept_of(keys[0], clock.now(), gen=9, says="older"))
+        await store.put_many("acme", kept)
+        await store.put_many("other", kept[:2])
+        await clock.advance(5)
+        found = await store.get_many("acme", [*keys, key_of("nobody's")])
+        assert set(found) == set(keys) - {keys[3]}
+        assert found[keys[7]].entry.answer.text == noise and found[keys[0]].entry.answer.text == "0"
+        assert found[keys[8]] == await store.get("acme", keys[8])
+        assert set(await store.get_many("other", keys)) == set(keys[:2])
+        assert await store.get_many("acme", []) == {}
+
 
 async def test_a_value_without_a_bucket_is_refused(cache_table: Table, clock: FakeClock) -> None:
     """Too large for an item and no bucket: StoreError, which the room counts."""
@@ -149,6 +166,8 @@ async def test_an_unreachable_table_is_a_store_error(clock: FakeClock) -> None:
         store.size("a"),
         store.link("a", KEY, KEY, 0),
         store.linked("a", KEY),
+        store.get_many("a", [KEY]),
+        store.put_many("a", [kept_of(KEY, clock.now())]),
     ]
     for verb in verbs:
         with pytest.raises(StoreError):
@@ -173,6 +192,8 @@ _KEYS = st.sampled_from([key_of(str(n)) for n in range(3)])
 _STEP = st.one_of(
     st.tuples(st.just("put"), _SCOPES, _KEYS, st.integers(1, 20), st.integers(0, 4)),
     st.tuples(st.just("get"), _SCOPES, _KEYS, st.booleans(), st.none()),
+    st.tuples(st.just("put many"), _SCOPES, st.lists(_KEYS, unique=True), st.integers(1, 20), st.none()),
+    st.tuples(st.just("get many"), _SCOPES, st.lists(_KEYS, unique=True), st.none(), st.none()),
     st.tuples(st.just("delete"), _SCOPES, _KEYS, st.none(), st.none()),
     st.tuples(st.just("link"), _SCOPES, _KEYS, st.integers(1, 20), _KEYS),
     st.tuples(st.just("linked"), _SCOPES, _KEYS, st.none(), st.none()),
@@ -215,6 +236,12 @@ async def _step(store: Store, clock: FakeClock, verb: str, scope: Any, key: Any,
                 life_s = int(found.entry.expires_at - found.entry.created_at)
                 assert found.entry.answer.text == f"{scope} {life_s}"
             return found
+        case "put many":
+            return await store.put_many(
+                scope, [kept_of(each, clock.now(), number, says=f"{scope} {number}") for each in key]
+            )
+        case "get many":
+            return await store.get_many(scope, key)
         case "delete":
             return await store.delete(scope, key)
         case "link":

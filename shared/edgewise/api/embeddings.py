@@ -1,19 +1,17 @@
 """`/v1/embeddings`: texts in, vectors out, as OpenAI's clients ask for them.
 
-The same order as the corridor: may we, which model, reserve, call, settle, record. There is no cache here: a vector
-costs about as much to keep and fetch as to make. Clients ask for base64 by default (little-endian float32), and
-LangChain sends token numbers; both are passed on, and whichever encoding a provider answers in is turned into the
-one that was asked for.
+The same order as the corridor: may we, which model, have we it, reserve, call, settle, record. Each input of a list is
+looked up and kept by itself (`edgewise.cache.pieces`), so a list that shares texts with an earlier one asks for the
+others alone, and a text that stands in it twice is asked for once. What is reserved and charged is that one call; the
+usage that is told is the whole list's, as it is for a cached chat.
 """
 
 from __future__ import annotations
 
-import base64
-import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,24 +19,31 @@ from starlette.routing import Route
 
 from edgewise.api import fields
 from edgewise.api.checks import Check, Flaw, integer, items, nullable, text, word
+from edgewise.api.controls import NO_WISH, cache_ask
 from edgewise.api.door import Knock, knock, request_id_of
 from edgewise.api.edge import Edge
-from edgewise.api.headers import usd
+from edgewise.api.embeddings_tell import About, Embedded, headers_of, note_of
 from edgewise.api.reply import reply
-from edgewise.chat import Answer, ChatRequest, Usage
+from edgewise.api.vectors import Embed, inputs_of, most_tokens, parts_of, together
+from edgewise.chat import Answer, CacheAsk, ChatRequest, Usage
 from edgewise.clock import Clock, Deadline
-from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, UpstreamError
+from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, NotCached, UpstreamError
 from edgewise.flow import Rooms
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.provider.caller import charged
-from edgewise.words import Attempt, Choice, Credentials, Model, Note, Plan, Principal, Step, Usd
+from edgewise.words import (
+    Attempt,
+    Choice,
+    Credentials,
+    Model,
+    Principal,
+    Step,
+    Target,
+)
 
 if TYPE_CHECKING:
     from edgewise.jobs.journal import Journal
 
-Embed = Callable[[Mapping[str, Any], str, Deadline], Awaitable[dict[str, Any]]]
-"""OpenAI's embeddings of one model: the request's body and the model's id to the answer's JSON. Raises
-`UpstreamError`."""
 Find = Callable[[str], "tuple[Model, Embed] | None"]
 """What embeds under the name that a client asked for; None when nothing does."""
 
@@ -64,6 +69,8 @@ FIELDS: dict[str, Check] = {
     "encoding_format": nullable(word("float", "base64")),
     "dimensions": nullable(integer(1)),
     "user": nullable(text()),
+    # Held to its own description by `cache_ask`.
+    "cache": lambda _: None,
 }
 
 
@@ -88,17 +95,12 @@ class _Embeddings:
 
     async def _run(self, request: Request, shown: Knock, body: dict[str, Any], model: Model, embed: Embed) -> Response:
         edge, rooms = self._edge, self._edge.rooms
-        wish = Wish(shown.credentials, body, request_id_of(request), edge.deadline(request.scope, shown, stream=False))
+        wished = cache_ask(body.pop("cache", None), shown.directives, shown.ours)
+        deadline = edge.deadline(request.scope, shown, stream=False)
         principal = await rooms.policy.identify(shown.credentials)
+        wish = Wish(shown.credentials, body, request_id_of(request), deadline, wished)
         done = await embedded(rooms, principal, wish, model, embed)
-        headers = {
-            **done.plan.headers,
-            "openai-processing-ms": str(round(done.elapsed_ms)),
-            "x-edgewise-model": model.name,
-            "x-edgewise-provider": model.provider,
-            "x-edgewise-cost-usd": "unknown" if done.cost_usd is None else usd(done.cost_usd),
-        }
-        return reply(done.answer, headers=headers)
+        return reply(done.answer, headers=headers_of(done, model))
 
 
 class EmbedLine:
@@ -111,7 +113,9 @@ class EmbedLine:
         body = dict(ask.body)
         found = found_for(body, self._find)
         deadline = Deadline.after(rooms.clock, ask.timeout_s)
-        wish = Wish(Credentials(None, ask.url), body, ask.request_id, deadline)
+        wish = Wish(
+            Credentials(None, ask.url), body, ask.request_id, deadline, cache_ask(body.pop("cache", None), {}, {})
+        )
         done = await embedded(rooms, caller, wish, *found, journal)
         cost = done.cost_usd
         return Ran(200, done.answer, journal.with_earlier(cost) if journal is not None else cost)
@@ -134,52 +138,75 @@ class Wish:
     body: dict[str, Any]
     request_id: str
     deadline: Deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """The answer in the client's shape, and what the headers tell of it."""
-
-    answer: dict[str, Any]
-    plan: Plan
-    cost_usd: Usd | None
-    elapsed_ms: float
+    cache: CacheAsk = NO_WISH
 
 
 async def embedded(
     rooms: Rooms, caller: Principal, wish: Wish, model: Model, embed: Embed, journal: Journal | None = None
 ) -> Embedded:
-    """May we, hold, call, settle, record. Raises `EdgewiseError`; either way one note is recorded.
+    """May we, have we it, hold, call, settle, record. Raises `EdgewiseError`; either way one note is recorded.
 
     journal  where paid calls are kept and found, for a request that may be tried again after its worker died
     """
-
-    async def make(trail: list[Attempt]) -> Answer:
-        return Answer(await called(rooms.clock, model, embed, wish.body, wish.deadline, trail))
-
     started = rooms.clock.tick()
-    plan: Plan | None = None
-    attempts: list[Attempt] = []
+    about = About(caller, wish.request_id, wish.credentials.route, wish.body["model"])
+    done: Embedded | None = None
     error: EdgewiseError | None = None
     try:
-        plan = await rooms.policy.plan(caller, ChatRequest({**wish.body, "messages": []}), wish.credentials)
+        request = ChatRequest({**wish.body, "messages": []}, cache=wish.cache)
+        done = Embedded(await rooms.policy.plan(caller, request, wish.credentials))
         # What policy lets through is embedded: personal data may have gone out of it.
-        wish = replace(wish, body={name: given for name, given in plan.request.body.items() if name != "messages"})
-        hold = await rooms.policy.reserve(plan, _choice(model, wish.body["input"]))
-        try:
-            made = await (journal.once(model, wish.body, attempts, make) if journal else make(attempts))
-        finally:
-            await rooms.policy.settle(hold, attempts)
+        wish = replace(wish, body={name: given for name, given in done.plan.request.body.items() if name != "messages"})
+        await _answer(rooms, wish, done, model, embed, journal)
     except EdgewiseError as caught:
         error = caught
         raise
     finally:
-        if plan is not None:
-            await rooms.policy.close(plan)
+        if done is not None:
+            await rooms.policy.close(done.plan)
         elapsed_ms = (rooms.clock.tick() - started) * 1000
-        note = _note(rooms.clock, caller, wish, attempts, error, elapsed_ms)
-        rooms.record.note(note if plan is None else replace(note, flags=plan.flags))
-    return Embedded(in_shape(made.completion, wish.body, model), plan, attempts[-1].cost_usd, elapsed_ms)
+        rooms.record.note(note_of(rooms.clock, about, done, error, elapsed_ms))
+    done.elapsed_ms = elapsed_ms
+    return done
+
+
+async def _answer(
+    rooms: Rooms, wish: Wish, done: Embedded, model: Model, embed: Embed, journal: Journal | None
+) -> None:
+    """Find what is kept, and ask for the rest."""
+    plan, inputs = done.plan, inputs_of(wish.body["input"])
+    done.queries = rooms.asker.each(plan, Target(model.name, (model,)), inputs)
+    done.verdicts = await rooms.cache.look_each(done.queries, plan)
+    parts = {hit.entry.key: hit.entry.answer.completion for hit in done.hits}
+    missing = {query.key: one for query, one in zip(done.queries, inputs, strict=True) if query.key not in parts}
+    if missing and plan.request.cache.only_if_cached:
+        raise NotCached("Not every input is cached, and only-if-cached was asked.")
+    if missing:
+        # Asked for as the client did, unless a part of it is enough.
+        body = wish.body if len(missing) == len(inputs) else {**wish.body, "input": list(missing.values())}
+        hold = await rooms.policy.reserve(plan, _choice(model, body["input"]))
+
+        async def make(trail: list[Attempt]) -> Answer:
+            return Answer(await called(rooms.clock, model, embed, body, wish.deadline, trail))
+
+        try:
+            made = await (journal.once(model, body, done.attempts, make) if journal else make(done.attempts))
+        finally:
+            await rooms.policy.settle(hold, done.attempts)
+        new = dict(zip(missing, parts_of(made.completion, list(missing.values()), model), strict=True))
+        parts |= new
+        await _keep(rooms, done, new, model)
+    done.answer = together([parts[query.key] for query in done.queries], wish.body.get("encoding_format"))
+
+
+async def _keep(rooms: Rooms, done: Embedded, new: dict[str, dict[str, Any]], model: Model) -> None:
+    """Keep the parts that were made, each with its share of the cost."""
+    queries = {query.key: query for query in done.queries}
+    made = []
+    for key, part in new.items():
+        cost = model.price.cost(Usage(prompt_tokens=part["tokens"])) if model.price is not None else None
+        made.append((queries[key], Answer(part), Attempt(model, cost_usd=cost)))
+    await rooms.cache.offer_each(made, done.plan)
 
 
 async def called(
@@ -207,89 +234,9 @@ async def called(
     return answer
 
 
-def _note(
-    clock: Clock, caller: Principal, wish: Wish, attempts: list[Attempt], error: EdgewiseError | None, elapsed_ms: float
-) -> Note:
-    last = attempts[-1] if attempts else None
-    return Note(
-        request_id=wish.request_id,
-        route=wish.credentials.route,
-        at=clock.now(),
-        tenant=caller.tenant,
-        key_id=caller.key_id,
-        asked_model=wish.body["model"],
-        model=last.model.name if last else "",
-        provider=last.model.provider if last else "",
-        status=error.status if error else 200,
-        error=(error.code or error.type) if error else None,
-        attempts=tuple(attempts),
-        usage=last.usage if last else None,
-        cost_usd=last.cost_usd if last else Decimal(0),
-        latency_ms=elapsed_ms,
-    )
-
-
 def _choice(model: Model, given: Any) -> Choice:
-    """The one call, and the most it can cost: no text has more tokens than bytes."""
+    """The one call, and the most it can cost."""
     worst = None
     if model.price is not None:
-        worst = model.price.cost(Usage(prompt_tokens=_most_tokens(given)))
+        worst = model.price.cost(Usage(prompt_tokens=most_tokens(given)))
     return Choice((Step((model,)),), strategy="simple", reason="named by the client", worst_usd=worst)
-
-
-def _most_tokens(given: Any) -> int:
-    if isinstance(given, str):
-        return len(given.encode())
-    return sum(_most_tokens(item) if isinstance(item, str | list) else 1 for item in given)
-
-
-def in_shape(answer: Mapping[str, Any], body: Mapping[str, Any], model: Model) -> dict[str, Any]:
-    """The provider's answer with every key that the description requires, in the encoding that was asked for."""
-    as_text = body.get("encoding_format") == "base64"
-    tokens = (answer.get("usage") or {}).get("prompt_tokens") or 0
-    return {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": number, "embedding": _encoded(item["embedding"], as_text=as_text)}
-            for number, item in enumerate(answer["data"])
-        ],
-        "model": answer.get("model") or model.id,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-
-
-def vectors_of(answer: Mapping[str, Any]) -> list[list[float]]:
-    """The vectors of a provider's answer as numbers, in the order of the texts."""
-    rows = sorted(answer["data"], key=lambda row: row.get("index") or 0)
-    return [cast("list[float]", _encoded(row["embedding"], as_text=False)) for row in rows]
-
-
-def _encoded(vector: str | Sequence[float], *, as_text: bool) -> str | list[float]:
-    if isinstance(vector, str):
-        if as_text:
-            return vector
-        raw = base64.b64decode(vector)
-        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
-    if as_text:
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return [float(number) for number in vector]
-
-
-def of_encoder(encode: Callable[[list[str]], Awaitable[Sequence[Sequence[float]]]], dimensions: int) -> Embed:
-    """An encoder in this process as an `Embed`. Its usage is an estimate, four characters a token."""
-
-    async def embed(body: Mapping[str, Any], model_id: str, _: Deadline) -> dict[str, Any]:
-        given = [body["input"]] if isinstance(body["input"], str) else body["input"]
-        if not all(isinstance(item, str) for item in given):
-            raise InvalidRequest("This model takes text, not tokens.", param="input")
-        if body.get("dimensions") not in (None, dimensions):
-            raise InvalidRequest(f"This model has {dimensions} dimensions.", param="dimensions")
-        vectors = await encode(given)
-        tokens = sum(max(1, len(item) // 4) for item in given)
-        return {
-            "data": [{"embedding": [float(x) for x in vector]} for vector in vectors],
-            "model": model_id,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-
-    return embed

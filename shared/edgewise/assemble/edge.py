@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgewise.api.app import app
-from edgewise.assemble.embedding import embedders
+from edgewise.assemble.embedding import embedders, local_embedders
 from edgewise.assemble.house import House, build
 from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import AwsError, Table
@@ -59,7 +59,7 @@ def around(house: House) -> FastAPI:
         rooms,
         house.settings,
         beside,
-        listing=lambda: house.models,
+        listing=lambda: (*house.models, *local_embedders(house.settings)),
         ready=lambda: _ready(house),
         clock=house.clock,
         embedders=embedders(house),

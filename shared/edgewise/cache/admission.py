@@ -48,6 +48,11 @@ _REFUSALS = re.compile(
 
 def refusal(answer: Answer, query: Query, plan: Plan, admission: Admission) -> str:
     """Why `answer` is not kept, as one field term; '' when it is."""
+    return unwanted(query, plan) or flaw(answer, plan.request.body, admission)
+
+
+def unwanted(query: Query, plan: Plan) -> str:
+    """Why no answer to this is kept, whatever it says; '' when one may be."""
     ask = plan.request.cache
     if plan.cache.mode == "off":
         return "off"
@@ -55,9 +60,7 @@ def refusal(answer: Answer, query: Query, plan: Plan, admission: Admission) -> s
         return "no-store"
     if query.nearness == "skip":
         return "skip"
-    if plan.flags:
-        return "flagged"
-    return flaw(answer, plan.request.body, admission)
+    return "flagged" if plan.flags else ""
 
 
 def flaw(answer: Answer, body: Mapping[str, Any], admission: Admission) -> str:

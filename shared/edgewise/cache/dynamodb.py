@@ -11,6 +11,7 @@ and an index item for each entry would cost as much as the entry (docs/decisions
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from math import ceil
 from typing import Any, Protocol
 
@@ -53,7 +54,23 @@ class DynamoStore:
             raise StoreError(error.code) from error
         return None if item is None else await self._kept(key, item)
 
-    async def put(self, scope: str, kept: Kept) -> bool:
+    async def get_many(self, scope: str, keys: list[str]) -> dict[str, Kept]:
+        try:
+            items = await self._table.get_many([(pk_of(scope, key), "entry") for key in keys])
+        except AwsError as error:
+            raise StoreError(error.code) from error
+        found = [await self._kept(scope_and_key(item["pk"])[1], item) for item in items]
+        return {kept.entry.key: kept for kept in found if kept is not None}
+
+    async def put_many(self, scope: str, kept: list[Kept]) -> None:
+        items = [await self._item(scope, replace(each, gen=0)) for each in kept]
+        try:
+            await self._table.put_many(items)
+        except AwsError as error:
+            raise StoreError(error.code) from error
+
+    async def _item(self, scope: str, kept: Kept) -> Item:
+        """The entry as an item; one that is too large is spilled first. Raises StoreError."""
         packed = pack(kept)
         entry = kept.entry
         item: Item = {
@@ -69,6 +86,10 @@ class DynamoStore:
             item["at"] = await self._objects.put(entry.key, packed)
         else:
             item["v"] = packed
+        return item
+
+    async def put(self, scope: str, kept: Kept) -> bool:
+        item = await self._item(scope, kept)
         try:
             # Without a lease there is no fence: generation 0 always writes. An expired item is as good as none.
             if kept.gen == 0:

@@ -79,14 +79,14 @@ class Finder:
         kept = self.memory.get(asked.scope, query.key)
         if kept is None and query.text_key is not None:
             kept = self.memory.get(asked.scope, query.text_key)
-        return Miss("absent") if kept is None else await self._judged(asked, kept, "memory")
+        return await self.judged(asked, kept, "memory")
 
     async def far(self, asked: Asked) -> Verdict:
         """What the store has, then what matches by meaning."""
         try:
             async with asyncio.timeout(self.options.timeout_s):
                 kept = await self._stored(asked)
-                verdict = Miss("absent") if kept is None else await self._judged(asked, kept, "store")
+                verdict = await self.judged(asked, kept, "store")
         except StoreError:
             self.trouble["store-error"] += 1
             return Miss("store-error")
@@ -101,10 +101,9 @@ class Finder:
         """What the store has by the exact key as of now: for one who was told that it is there. Raises StoreError."""
         async with asyncio.timeout(self.options.timeout_s * 4):
             kept = await self.store.get(asked.scope, asked.query.key, strong=True)
-        if kept is None:
-            return Miss("absent")
-        self.memory.put(asked.scope, kept)
-        return await self._judged(asked, kept, "store")
+        if kept is not None:
+            self.memory.put(asked.scope, kept)
+        return await self.judged(asked, kept, "store")
 
     async def _stored(self, asked: Asked) -> Kept | None:
         query = asked.query
@@ -120,7 +119,10 @@ class Finder:
             self.memory.put(asked.scope, kept)
         return kept
 
-    async def _judged(self, asked: Asked, kept: Kept, tier: Tier) -> Verdict:
+    async def judged(self, asked: Asked, kept: Kept | None, tier: Tier) -> Verdict:
+        """What becomes of an entry that was found, or of none."""
+        if kept is None:
+            return Miss("absent")
         await self._reload_rules()
         if self.is_void(asked.scope, kept):
             self.memory.delete(asked.scope, kept.entry.key)
@@ -157,7 +159,7 @@ class Finder:
             return replace(exact, reason=found)
         # A semantic answer is judged as any other: purged, shared and aged alike; it is never served stale.
         namespace = asked.query.namespace
-        verdict = await self._judged(asked, Kept(found.entry, namespace), "store")
+        verdict = await self.judged(asked, Kept(found.entry, namespace), "store")
         if isinstance(verdict, Miss) or verdict.kind == "stale":
             return replace(exact, reason="meaning-" + (verdict.reason if isinstance(verdict, Miss) else "stale"))
         return replace(found, age_s=verdict.age_s, evidence={**found.evidence, **verdict.evidence})

@@ -70,7 +70,7 @@ class Keeper:
         )
         if not word and ttl_s <= 0:
             word = "no-ttl"
-        kept = self._kept(asked, answer, attempt, ttl_s, lead)
+        kept = self.entry_of(asked, answer, attempt, ttl_s, lead)
         if not word:
             self.near.put(asked.scope, kept)
             if query.text_key is not None:
@@ -87,7 +87,8 @@ class Keeper:
             await self.later(self._settle(asked, kept, lead, word))
         return word or "kept"
 
-    def _kept(self, asked: Asked, answer: Answer, attempt: Attempt, ttl_s: float, lead: Lead | None) -> Kept:
+    def entry_of(self, asked: Asked, answer: Answer, attempt: Attempt, ttl_s: float, lead: Lead | None) -> Kept:
+        """What is to be kept, as it is kept."""
         now, plan = self.clock.now(), asked.plan
         entry = Entry(
             key=asked.query.key,
@@ -112,7 +113,7 @@ class Keeper:
         packed = None
         try:
             if not word:
-                kept = await self._with_principals(asked, kept)
+                kept = await self.with_principals(asked, kept)
                 news = "kept" if await self.store.put(asked.scope, kept) else "failed"
                 if self.known is not None:
                     await self.known.saw(asked.scope, kept.entry.key)
@@ -132,7 +133,7 @@ class Keeper:
             except Exception:  # noqa: BLE001 - a cache failure is never the request's
                 self.stats.trouble["meaning-add"] += 1
 
-    async def _with_principals(self, asked: Asked, kept: Kept) -> Kept:
+    async def with_principals(self, asked: Asked, kept: Kept) -> Kept:
         """Who has asked so far, for a shared namespace's quorum."""
         if not asked.shared:
             return kept

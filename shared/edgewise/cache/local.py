@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from edgewise.cache.codec import pack, unpack
 from edgewise.cache.memory.policies import shelf
@@ -34,6 +35,14 @@ class LocalStore:
             return False
         packed = pack(kept)
         return self._packed.put((scope, kept.entry.key), packed, len(packed), kept.entry.expires_at)
+
+    async def get_many(self, scope: str, keys: list[str]) -> dict[str, Kept]:
+        found = [await self.get(scope, key) for key in keys]
+        return {kept.entry.key: kept for kept in found if kept is not None}
+
+    async def put_many(self, scope: str, kept: list[Kept]) -> None:
+        for each in kept:
+            await self.put(scope, replace(each, gen=0))
 
     async def delete(self, scope: str, key: str) -> bool:
         return self._packed.delete((scope, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgewise.cache.admission import Admission
 from edgewise.cache.freshness import Lifetimes
@@ -16,6 +17,7 @@ class CacheOptions:
     meaning_timeout_s  the same for a match by meaning
     quorum             tenants that must have asked before a shared namespace serves an entry to another
     keep_requests      keep what was asked beside the answer, for warming
+    pieces             how far the vectors of embeddings are kept
     """
 
     admission: Admission = field(default_factory=Admission)
@@ -25,6 +27,7 @@ class CacheOptions:
     meaning_timeout_s: float = 1.0
     quorum: int = 3
     keep_requests: bool = False
+    pieces: Literal["table", "memory", "off"] = "table"
 
     @classmethod
     def of(cls, settings: Settings) -> CacheOptions:
@@ -41,4 +44,5 @@ class CacheOptions:
             meaning_timeout_s=settings.cache_meaning_timeout_s,
             quorum=settings.cache_quorum,
             keep_requests=settings.cache_keep_requests,
+            pieces=settings.cache_embeddings,
         )

@@ -61,6 +61,14 @@ class Store(Protocol):
         """The live entry that `text_key` leads to."""
         ...
 
+    async def get_many(self, scope: str, keys: list[str]) -> dict[str, Kept]:
+        """The live entries among `keys`, by key; as if each were got."""
+        ...
+
+    async def put_many(self, scope: str, kept: list[Kept]) -> None:
+        """Store them, whatever generation is there."""
+        ...
+
     def walk(self, scope: str | None = None) -> AsyncIterator[tuple[str, Kept]]:
         """Every live entry with its scope, in no order, of one scope or of all. Costs a scan."""
         ...

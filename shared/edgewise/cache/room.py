@@ -11,7 +11,7 @@ text was flagged, or who only wants what is there, never leads and never follows
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from edgewise.cache.lease import Leases
 from edgewise.cache.memory.shelf import ShelfStats
 from edgewise.cache.near import Near
 from edgewise.cache.options import CacheOptions
+from edgewise.cache.pieces import Pieces
 from edgewise.cache.port import Kept, Meaning, NoMeaning, Store, StoreError
 from edgewise.cache.purge import LocalRules, Rule, Rules, matching, rule_of
 from edgewise.cache.stats import CacheStats
@@ -77,6 +78,7 @@ class CacheRoom:
             clock, options, near, store, self.meaning, self._flights, self._leading, self.stats, background, known
         )
         self._finder = Finder(clock, options, near, store, self._rules, self.meaning, self.stats.trouble, known)
+        self._pieces = Pieces(self._finder, self._keeper, stored=options.pieces == "table")
 
     async def look(self, query: Query, plan: Plan) -> Verdict:
         """Never raises."""
@@ -202,6 +204,31 @@ class CacheRoom:
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
         """Never raises. `error` is what the provider answered, if anything."""
         await self._keeper.give_up(query, lead, error)
+
+    async def look_each(self, queries: Sequence[Query], plan: Plan) -> list[Verdict]:
+        """As `look`, for the pieces of one request; no miss has a lead. Never raises."""
+        try:
+            bypass = next((word for query in queries if (word := _bypass(query, plan))), "")
+            if bypass or self._options.pieces == "off":
+                found: list[Verdict] = [Miss(bypass or "off")] * len(queries)
+            else:
+                found = await self._pieces.look(queries, plan)
+        except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
+            self.stats.trouble["look"] += 1
+            found = [Miss("cache-error")] * len(queries)
+        for verdict in found:
+            self.stats.saw(verdict)
+        return found
+
+    async def offer_each(self, made: Sequence[tuple[Query, Answer, Attempt]], plan: Plan) -> str:
+        """As `offer`, for the pieces that one call has made; 'kept', or why none is. Never raises."""
+        try:
+            word = "off" if self._options.pieces == "off" else await self._pieces.keep(made, plan)
+        except Exception:  # noqa: BLE001 - a cache failure is never the request's
+            self.stats.trouble["offer"] += 1
+            word = "cache-error"
+        self.stats.offers[word] += len(made)
+        return word
 
     def walk(self, scope: str | None) -> AsyncIterator[tuple[str, Kept]]:
         """Every live entry of the store, for export. Raises StoreError."""

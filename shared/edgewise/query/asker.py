@@ -56,10 +56,7 @@ class ExactAsker:
 
     def query(self, plan: Plan, target: Target) -> Query:
         request, policy = plan.request, plan.cache
-        namespace = request.cache.namespace or policy.namespace
-        shared = policy.shared and namespace == policy.namespace
-        tenant = SHARED + namespace if shared else plan.principal.tenant
-        scope = (KEY_VERSION, "shared" if shared else "tenant", tenant, namespace, target.name)
+        tenant, namespace, scope = _scope(plan, target)
         body = canonical(request.body)
         key = digest((*scope, body))
         if self._reader is None or policy.mode == "off":
@@ -72,6 +69,12 @@ class ExactAsker:
                 self._known.clear()
             self._known[key, by_meaning] = known
         return known
+
+    def each(self, plan: Plan, target: Target, inputs: list[Any]) -> list[Query]:
+        """A query for each of a request's inputs, as if it had been asked for alone; to the letter only."""
+        tenant, namespace, scope = _scope(plan, target)
+        body = {name: value for name, value in canonical(plan.request.body).items() if name != "messages"}
+        return [Query(tenant, namespace, target.name, digest((*scope, {**body, "input": one}))) for one in inputs]
 
     def _read(
         self,
@@ -115,6 +118,15 @@ class ExactAsker:
             volatility=reading.volatility,
             solo_partition=digest((*scope, "near", {**around, "messages": steady}, rest)) if alone else None,
         )
+
+
+def _scope(plan: Plan, target: Target) -> tuple[str, str, tuple[Any, ...]]:
+    """Whose entries are meant, in which namespace, and what of that is in every hash."""
+    policy = plan.cache
+    namespace = plan.request.cache.namespace or policy.namespace
+    shared = policy.shared and namespace == policy.namespace
+    tenant = SHARED + namespace if shared else plan.principal.tenant
+    return tenant, namespace, (KEY_VERSION, "shared" if shared else "tenant", tenant, namespace, target.name)
 
 
 def _last_turn(messages: list[dict[str, Any]]) -> str | None:
