@@ -324,14 +324,18 @@ class MemoryStretches:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.writes = 0
+        self.written: list[Sequence[Event]] = []
 
     async def tell(self, id: str, events: Sequence[Event], expires_at: int) -> bool:
         if number_of(events[0]) != len(self.events):
             return False
-        self.writes += 1
+        self.written.append(events)
         self.events += events
         return True
+
+    @property
+    def writes(self) -> int:
+        return len(self.written)
 
     async def told(self, id: str, after: int = -1) -> list[Event]:
         return self.events[after + 1 :]

@@ -7,7 +7,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -191,13 +193,19 @@ class TestSpool:
             spool.add(says("d"))
         assert (text(spool.rest), stretches.writes) == ("d", 2)
 
-    async def test_a_long_answer_is_not_written_more_often_than_it_is_worth(self, clock: FakeClock) -> None:
+    @pytest.mark.parametrize(("seconds", "most"), [(10, 20), (60, 60), (600, 130)])
+    async def test_a_long_answer_is_not_written_more_often_than_it_is_worth(
+        self, clock: FakeClock, seconds: int, most: int
+    ) -> None:
+        """An answer of ten words a second: twice a second at first, then less and less often."""
         stretches = MemoryStretches()
         async with Spool(Log(stretches, kept()), clock, 0.5) as spool:
-            for _ in range(6_000):
-                spool.add(says("x"))
+            for n in range(seconds * 10):
+                spool.add(says(f"word{n * n % 997} "))
                 await clock.advance(0.1)
-        assert len(stretches.events) > 5_000 and 80 < stretches.writes < 130
+        sizes = [len(zstandard.compress(orjson.dumps(one))) for one in stretches.written]
+        print(f"{seconds} s: {stretches.writes} writes, {sum(-(-size // 1024) for size in sizes)} write units")
+        assert len(stretches.events) > seconds * 9 and stretches.writes <= most
 
     async def test_who_has_lost_the_log_hears_of_it(self, clock: FakeClock) -> None:
         stretches = MemoryStretches()
