@@ -12,8 +12,9 @@ import pytest
 from edgewise import flow
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
+from edgewise.errors import QuotaExceeded
 from edgewise.flow import Rooms, Served
-from edgewise.words import Attempt, Credentials, Model
+from edgewise.words import Attempt, Choice, Credentials, Model, Step
 from tests import fakes
 
 
@@ -64,17 +65,48 @@ async def test_a_mistake_of_ours_gives_back_what_policy_handed_out() -> None:
 
 
 class Shadowing(fakes.FakeRouter):
-    """A router whose shadow call ends after the answer's."""
+    """A router whose shadow call takes a minute."""
 
-    async def carry_out(self, choice: Any, request: Any, caller: Any, deadline: Any, trail: Any) -> Any:
-        live = await fakes.FakeRouter.carry_out(self, choice, request, caller, deadline, trail)
-        trail.append(Attempt(Model("other", "shadow"), role="shadow", cost_usd=Decimal(1)))
-        return live
+    compared: int = 0
+
+    def follow_up(self, plan: Any, choice: Any, live: Any, request_id: str) -> Choice | None:
+        return Choice((Step((Model("other", "shadow"),)),), "shadow", "to learn")
+
+    async def compare(self, shadow: Any, plan: Any, live: Any, caller: Any, deadline: Any, trail: Any) -> None:
+        await deadline.clock.sleep(50)
+        assert live.answer is not None and live.answer.text
+        trail.append(Attempt(shadow.models[0], role="shadow", cost_usd=Decimal(1)))
+        self.compared += 1
 
 
-async def test_what_is_kept_and_recorded_is_the_model_that_answered_not_its_shadow() -> None:
-    cache, record = fakes.FakeCache(FakeClock()), fakes.FakeRecord()
-    rooms = fakes.rooms(cache=cache, record=record, router=Shadowing())
-    await serve(rooms)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_shadow_call_is_behind_the_answer_on_a_line_and_a_hold_of_its_own(stream: bool) -> None:
+    clock, router, policy = FakeClock(), Shadowing(), fakes.FakePolicy()
+    cache, record = fakes.FakeCache(clock), fakes.FakeRecord()
+    rooms = fakes.rooms(clock=clock, policy=policy, cache=cache, record=record, router=router)
+    served = await serve(rooms, stream=stream)
+    if served.chunks is not None:
+        async for _ in served.chunks:
+            pass
     assert [(entry.provider, entry.model) for entry in cache.entries.values()] == [("fake", "m")]
-    assert [note.model for note in record.notes] == ["fake/m"]
+    assert [note.route for note in record.notes] == ["/v1/chat/completions"] and router.compared == 0
+    assert served.cost_usd == record.notes[0].cost_usd != Decimal(1) and policy.closed == 1
+    await clock.advance(51)
+    await rooms.background.drain()
+    assert [(note.route, note.model) for note in record.notes[1:]] == [("shadow", "other/shadow")]
+    assert record.notes[1].cost_usd == Decimal(1) and record.notes[1].request_id == "req_1"
+    assert len(policy.settled) == 2 and policy.closed == 1
+
+
+async def test_a_shadow_call_that_policy_refuses_is_not_made() -> None:
+    class Broke(fakes.FakePolicy):
+        async def reserve(self, plan: Any, choice: Any) -> Any:
+            if choice.strategy == "shadow":
+                raise QuotaExceeded("spent")
+            return await fakes.FakePolicy.reserve(self, plan, choice)
+
+    clock, router, record = FakeClock(), Shadowing(), fakes.FakeRecord()
+    rooms = fakes.rooms(clock=clock, policy=Broke(), record=record, router=router)
+    await serve(rooms)
+    await rooms.background.drain()
+    assert len(record.notes) == 1 and router.compared == 0

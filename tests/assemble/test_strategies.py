@@ -115,3 +115,25 @@ async def test_the_nearer_wish_wins(asker: Asker) -> None:
 async def test_a_name_that_is_no_strategy_is_an_error(asker: Asker) -> None:
     got = await asker.gateway.say(QUESTION, ROOT, "auto", routing={"strategy": "magic"})
     assert got.status == 400 and got.error["param"] == "routing.strategy"
+
+
+@pytest.mark.parametrize(("word", "answers", "roles"), [
+    ("yes", "scripted/weak", ["answer", "judge"]), ("no", "scripted/strong", ["answer", "judge", "answer"]),
+])  # fmt: skip
+@pytest.mark.parametrize("judge", ["scripted/other", "self"])
+async def test_a_verdict_is_in_the_attempts_the_cost_and_the_hold(
+    asker: Asker, word: str, answers: str, roles: list[str], judge: str
+) -> None:
+    """A scripted judge says what the script in the question tells it to."""
+    routing = {"strategy": "confidence", "prefer": "best", "models": ["scripted/weak", "scripted/strong"]}
+    text = f"Is the sky blue by day? [[script text={word}]]"
+    plain = await asker.gateway.say(text, ROOT, "auto", routing={**routing, "dry_run": True})
+    judged = await asker.gateway.say(text, ROOT, "auto", routing={**routing, "judge": judge, "dry_run": True})
+    assert Decimal(judged.json["worst_usd"]) > Decimal(plain.json["worst_usd"])
+    asker.notes.clear()
+    got = await asker.gateway.say(text, ROOT, "auto", routing={**routing, "judge": judge})
+    (note,) = asker.notes
+    assert told(got, "model") == answers and [attempt.role for attempt in note.attempts] == roles
+    assert note.cost_usd == sum((a.cost_usd or Decimal(0) for a in note.attempts), Decimal(0)) > 0
+    if word == "yes":
+        assert note.confidence_source == ("self-check" if judge == "self" else "judge")

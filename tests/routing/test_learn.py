@@ -3,7 +3,7 @@ import random
 import pytest
 
 from edgewise.routing.complexity import weights
-from edgewise.routing.guarantee import operating_point
+from edgewise.routing.guarantee import RECENT, operating_point, since_the_change
 from edgewise.routing.learn import PLACES, Learner, PairedTest
 
 HARD = ("theorem", "lattice", "isomorphism", "manifold", "cohomology", "functor")
@@ -102,3 +102,14 @@ def test_a_guarantee_needs_labels() -> None:
 
 def test_a_guarantee_that_nothing_meets_is_none() -> None:
     assert operating_point([n / 100 for n in range(100)], [1.0] * 100, delta=0.01) is None
+
+
+def test_a_promise_is_open_again_when_the_traffic_turns_and_seldom_else() -> None:
+    alarms = found = 0
+    for seed in range(100):
+        dice = random.Random(seed)
+        calm = [(dice.random(), float(dice.random() < 0.05)) for _ in range(500)]
+        alarms += since_the_change(calm) is not calm
+        turned = [*calm, *((dice.random(), float(dice.random() < 0.4)) for _ in range(RECENT))]
+        found += since_the_change(turned) == turned[-RECENT:]
+    assert alarms <= 5 and found >= 98
