@@ -86,6 +86,24 @@ class Watch:
             return values[max(1, math.ceil(float(stat[1:]) / 100 * len(values))) - 1]
         return {"Sum": sum(values), "Maximum": values[-1], "Average": sum(values) / len(values)}[stat]
 
+    def shows(self, label: str, at: float) -> float | None:
+        """What the dashboard's line `label` shows of the period that holds `at`, by its own expression."""
+        for widget in self.dashboard()["widgets"]:
+            told = widget["properties"]
+            rows = [row for row in told["metrics"] if isinstance(row[0], dict) and row[0].get("label") == label]
+            if rows:
+                return self._line(rows[0][0]["expression"], told, int(at) // told["period"] * told["period"])
+        raise KeyError(label)
+
+    def _line(self, expression: str, told: Mapping[str, Any], start: int) -> float | None:
+        values: dict[str, float | None] = {}
+        for namespace, name, *pairs, options in (row for row in told["metrics"] if isinstance(row[0], str)):
+            dimensions = [{"Name": n, "Value": v} for n, v in zip(pairs[::2], pairs[1::2], strict=True)]
+            metric = {"Namespace": namespace, "MetricName": name, "Dimensions": dimensions}
+            values[options["id"]] = self._statistic(metric, options["stat"], start, told["period"])
+        expression = re.sub(r"PERIOD\(\w+\)", str(told["period"]), expression)
+        return _evaluate(ast.parse(expression, mode="eval").body, values)
+
     def rings(self, name: str, at: float) -> bool:
         """Whether the alarm is in ALARM after the period that holds `at`."""
         alarm = self.alarm(name)
@@ -141,5 +159,5 @@ def _evaluate(node: ast.expr, values: Mapping[str, float | None]) -> float | Non
             one, two = _evaluate(left, values), _evaluate(right, values)
             if one is None or two is None or (isinstance(op, ast.Div) and two == 0):
                 return None
-            return one * two if isinstance(op, ast.Mult) else one / two
+            return {ast.Mult: one * two, ast.Add: one + two, ast.Div: one / (two or 1)}[type(op)]
     raise NotImplementedError(ast.dump(node))

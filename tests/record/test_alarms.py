@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +111,27 @@ def test_silence_rings_nothing() -> None:
     scene = Scene()
     assert len(scene.watch.alarms()) >= 11
     assert not any(scene.rings(name) for name in scene.watch.alarms())
+
+
+def test_rate_concurrency_and_the_price_of_tokens_are_on_the_dashboard() -> None:
+    """30 requests in a minute, each under way for 4 s, are half a request a second and two under way at any time."""
+    scene = Scene()
+    scene.asked(30, latency_ms=4_000.0)
+    shown = {name: scene.watch.shows(name, START) for name in ("QPS", "Concurrency", "CostPer1kTokens")}
+    assert shown == pytest.approx({"QPS": 0.5, "Concurrency": 2.0, "CostPer1kTokens": 0.0003})
+
+
+def test_want_of_concurrency_rings() -> None:
+    watch = Watch(GatewayFunction="gateway")
+    assert not watch.rings("Throttles", START)
+    watch.put("AWS/Lambda", "Throttles", {"FunctionName": "gateway"}, START, 1)
+    assert watch.rings("Throttles", START)
+
+
+def test_no_alarm_is_without_a_test_that_rings_it() -> None:
+    """Whoever adds an alarm adds what rings it: each is named in a test of this file."""
+    words = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in Watch().alarms() if f'"{name}"' not in words] == []
 
 
 def test_every_alarm_tells_the_topic() -> None:

@@ -53,6 +53,8 @@ async def test_two_processes_add_to_one_sum(store: RollupStore) -> None:
             told = total(cells).told(60)
             assert (told["requests"], told["tokens_in"], told["cost_usd"]) == (10, 100, "0.000045")
             assert abs(told["latency_ms"]["p50"] / 104 - 1) < 0.05
+            # A tenth of a second each, ten of them in a minute; 150 tokens for 45 millionths of a dollar.
+            assert (told["concurrency"], told["usd_per_1k_tokens"]) == (0.0174, "0.000300")
     assert await store.read("umbrella", "minute", 0, now + 1) == []
 
 
@@ -103,6 +105,12 @@ async def test_an_opinion_given_twice_is_one(opinions: FeedbackStore) -> None:
     assert signals.count("FeedbackCount") == 2
 
 
+async def test_of_many_who_say_the_same_at_once_one_brings_news(opinions: FeedbackStore) -> None:
+    feedback = Feedback(opinions, lambda *_: None)
+    opinion = Opinion("req_2", "acme", "k_1", 0.5, "", "", 1_800_000_000.0)
+    assert sum(await asyncio.gather(*(feedback.give(opinion) for _ in range(20)))) == 1
+
+
 async def test_feedback_is_taken_over_http() -> None:
     house = PolicyHouse()
     made = await house.key(tenant="acme")
@@ -111,6 +119,10 @@ async def test_feedback_is_taken_over_http() -> None:
     got = await client.ask("POST", "/v1/feedback", {"request_id": request_id, "rating": "down", "reason": "wrong"})
     assert got.json == {"object": "feedback", "request_id": request_id, "score": -1.0, "changed": True}
     assert house.opinions[0].tenant == "acme"
+    again = await client.ask("POST", "/v1/feedback", {"request_id": request_id, "rating": "down", "reason": "wrong"})
+    assert again.json["changed"] is False and len(house.opinions) == 1
+    told = (await client.ask("GET", "/v1/usage")).json["total"]
+    assert (told["feedback"], told["feedback_score"]) == (1, -1.0)
     for form in (
         {},
         {"request_id": request_id},

@@ -13,7 +13,21 @@ from edgewise.cli.wire import call
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("model", "requests", "qps", "errors", "hits", "P50 ms", "P95 ms", "P99 ms", "tokens", "cost $", "saved $")
+COLUMNS = (
+    "model",
+    "requests",
+    "qps",
+    "in flight",
+    "errors",
+    "hits",
+    "P50 ms",
+    "P95 ms",
+    "P99 ms",
+    "tokens",
+    "cost $",
+    "$ per 1k",
+    "saved $",
+)
 
 
 def main(argv: list[str]) -> int:
@@ -55,19 +69,7 @@ def table_of(told: dict[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{told['tenant']}, by {told['span']}")
-    for name in (
-        "model",
-        "requests",
-        "qps",
-        "errors",
-        "hits",
-        "P50 ms",
-        "P95 ms",
-        "P99 ms",
-        "tokens",
-        "cost $",
-        "saved $",
-    ):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "model" else "right")
     for row in [{"model": "all", **told["total"]}, *told["by_model"]]:
         latency = row["latency_ms"]
@@ -75,11 +77,13 @@ def table_of(told: dict[str, Any]) -> Table:
             row["model"] or "(none)",
             str(row["requests"]),
             _short(row["qps"]),
+            _short(row["concurrency"]),
             _share(row["error_share"]),
             _share(row["hit_share"]),
             *(_short(latency[name]) for name in ("p50", "p95", "p99")),
             str(row["tokens_in"] + row["tokens_out"]),
             row["cost_usd"],
+            row["usd_per_1k_tokens"] or "–",
             row["saved_usd"],
         )
     return table

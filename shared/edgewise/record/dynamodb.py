@@ -85,21 +85,26 @@ class DynamoFeedback:
         self._table = table
 
     async def put(self, opinion: Opinion, expires_at: int) -> Opinion | None:
-        item: Item = {
-            "pk": f"feedback#{opinion.tenant}",
-            "sk": f"{opinion.request_id}#{opinion.key_id}",
-            "score": str(opinion.score),
-            "reason": opinion.reason,
-            "comment": opinion.comment,
-            "at": opinion.at,
-            "expires_at": expires_at,
+        values: dict[str, Any] = {
+            ":score": str(opinion.score),
+            ":reason": opinion.reason,
+            ":comment": opinion.comment,
+            ":at": opinion.at,
+            ":keep": expires_at,
         }
         try:
-            old = await self._table.get(item["pk"], item["sk"], consistent=True)
-            await self._table.put(item)
+            # One step, so that of two who say the same at once only one brings news.
+            old = await self._table.update(
+                f"feedback#{opinion.tenant}",
+                f"{opinion.request_id}#{opinion.key_id}",
+                "SET score = :score, reason = :reason, #c = :comment, #a = :at, expires_at = :keep",
+                names={"#c": "comment", "#a": "at"},
+                values=values,
+                returns="ALL_OLD",
+            )
         except AwsError as error:
             raise _refused(error) from error
-        if old is None or float(old["expires_at"]) <= opinion.at:
+        if not old or float(old["expires_at"]) <= opinion.at:
             return None
         return Opinion(
             opinion.request_id,

@@ -48,4 +48,4 @@ def open_memory(
         failed=lambda: record.signal("BackgroundFailed"),
     )
     record.watch(rollups)
-    return Memory(rollups, Feedback(opinions, record.signal, hooks))
+    return Memory(rollups, Feedback(opinions, record.signal, [rollups.hear, *hooks]))

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from edgewise.clock import Clock
+from edgewise.record.feedback import Opinion
 from edgewise.record.histogram import bucket, percentile
 from edgewise.record.line import name_only
 from edgewise.words import Note
@@ -60,7 +61,8 @@ class Cell:
 
 @dataclass(slots=True)
 class Sums:
-    """What is added up. Counts by name, `cost` and `saved` in picodollars, latencies in buckets of ms."""
+    """What is added up. Counts by name, `cost` and `saved` in picodollars, `busy_us` the time that requests took in
+    all, latencies in buckets of ms."""
 
     counts: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Sums:
         if note.saved_usd:
             self.add("saved", int(note.saved_usd * PICO))
         if "Requests" in values:
+            counts["busy_us"] = counts.get("busy_us", 0) + int(note.latency_ms * 1000)
             place = bucket(note.latency_ms)
             self.latency[place] = self.latency.get(place, 0) + 1
         if note.first_ms is not None:
@@ -102,12 +105,27 @@ class Sums:
             **{name: counts.get(name, 0) for name in SUMMED},
             "cost_usd": f"{Decimal(counts.get('cost', 0)) / PICO:f}",
             "saved_usd": f"{Decimal(counts.get('saved', 0)) / PICO:f}",
+            "usd_per_1k_tokens": _per_1k(counts),
             "qps": round(requests / seconds, 4) if seconds else None,
+            # Little's law: how many were under way is how many came a second by how long each stayed.
+            "concurrency": round(counts.get("busy_us", 0) / 1e6 / seconds, 4) if seconds else None,
             "error_share": round(counts.get("errors", 0) / requests, 4) if requests else None,
+            "feedback": counts.get("feedback", 0),
+            "feedback_score": _mean(counts.get("feedback_thousandths", 0) / 1000, counts.get("feedback", 0)),
             "hit_share": round(counts.get("hits", 0) / lookups, 4) if lookups else None,
             "latency_ms": _spread(self.latency),
             "first_ms": _spread(self.first),
         }
+
+
+def _mean(total: float, count: int) -> float | None:
+    return round(total / count, 4) if count else None
+
+
+def _per_1k(counts: Mapping[str, int]) -> str | None:
+    """US dollars for a thousand tokens, in and out, those of cached answers too; None when there were none."""
+    tokens = counts.get("tokens_in", 0) + counts.get("tokens_out", 0)
+    return f"{Decimal(counts.get('cost', 0)) / PICO * 1000 / tokens:.6f}" if tokens else None
 
 
 def _spread(counts: Mapping[int, int]) -> dict[str, float | None]:
@@ -167,15 +185,23 @@ class Rollups:
 
     def __call__(self, note: Note, values: Mapping[str, float]) -> None:
         """Take in one request; every `flush_s` seconds the sums go to the store behind it."""
-        key = (int(note.at // 60), note.tenant, note.key_id, name_only(note.model))
-        sums = self._minutes.get(key)
-        if sums is None:
-            sums = self._minutes[key] = Sums()
-        sums.take(note, values)
+        self._sums((int(note.at // 60), note.tenant, note.key_id, name_only(note.model))).take(note, values)
         now = self._clock.tick()
         if self._flushed_at is None or now - self._flushed_at >= self._flush_s:
             self._flushed_at = now
             self._spawn(self.flush())
+
+    async def hear(self, opinion: Opinion) -> None:
+        """Take in what somebody thinks of an answer; an opinion that is changed counts again. A hook of feedback."""
+        sums = self._sums((int(opinion.at // 60), opinion.tenant, opinion.key_id, ""))
+        sums.add("feedback", 1)
+        sums.add("feedback_thousandths", round(opinion.score * 1000))
+
+    def _sums(self, key: tuple[int, str, str, str]) -> Sums:
+        sums = self._minutes.get(key)
+        if sums is None:
+            sums = self._minutes[key] = Sums()
+        return sums
 
     async def flush(self) -> None:
         """Add everything that is held to the stored sums; what cannot be written is held on to."""
