@@ -2,69 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
 
 from edgewise.clock import FakeClock
-from edgewise.jobs.ports import Ask, Ran
 from edgewise.jobs.room import Options
-from edgewise.jobs.share import Share
-from edgewise.jobs.work import ChunkWork
-from edgewise.jobs.worker import Worker
-from tests.jobs.rig import Rig, answer, chat_line, make_rig
-
-WORKERS = 4
-BATCH_SIZE = 4
-LINE_S = 1.0
-
-
-class Shop:
-    """Workers that take messages in the order in which they came, each with slots of its own; every line takes a
-    second. Who began when is written down."""
-
-    def __init__(self, options: Options | None = None) -> None:
-        self.rig: Rig = make_rig(options=options)
-        self.began: list[str] = []
-
-    async def run(self, ask: Ask) -> Ran:
-        self.began.append(ask.tenant)
-        await self.rig.clock.sleep(LINE_S)
-        return Ran(200, answer(ask))
-
-    async def _work(self) -> None:
-        worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.run, Share(self.rig.clock, 50)))
-        queue = self.rig.queue
-        while True:
-            records: list[dict[str, Any]] = queue.receive(BATCH_SIZE)
-            if not records:
-                await self.rig.clock.sleep(0.05)
-                continue
-            await worker.handle({"Records": records}, 900.0)
-            for record in records:
-                queue.delete(record["receiptHandle"])
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        tasks = [asyncio.ensure_future(self._work()) for _ in range(WORKERS)]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def submit(self, tenant: str, lines: int) -> str:
-        batch = await self.rig.submit([chat_line(f"c{n}", f"{tenant} {n}") for n in range(lines)], tenant=tenant)
-        return batch.id
-
-    async def seconds_for(self, id: str) -> float:
-        """Until the batch has ended, on a clock that goes on when all have had their turn."""
-        began = self.rig.clock.now()
-        while not (await self.rig.batch(id)).ended:
-            await self.rig.clock.advance(0.05)
-        return float(self.rig.clock.now() - began)
+from tests.jobs.shop import LINE_S, WORKERS, Shop
 
 
 async def _alone() -> float:

@@ -16,7 +16,7 @@ from edgewise.jobs.store import Batches
 class Options:
     """Sizes and times; seconds where not said otherwise."""
 
-    chunk_lines: int = 100
+    chunk_lines: int = 200
     window_chunks: int = 3
     """Chunks of one batch that are on the queue at a time. Fewer than there are workers, so that a large batch leaves
     one free for whoever comes next."""
@@ -28,7 +28,7 @@ class Options:
     margin_s: float = 5.0
     """With less than this left, lines under way are given up and the rest is sent again."""
     tries: int = 5
-    careful_lines: int = 4
+    careful_lines: int = 8
     """How many lines run at once in a chunk whose worker died."""
     max_strikes: int = 8
     """How often a line is run again after its worker died while it ran. Generous: workers die for reasons of their
