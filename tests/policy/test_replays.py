@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from edgewise.api.idempotency import install
 from edgewise.aws import Aws, Table
 from edgewise.chat import ChatRequest
-from edgewise.errors import EdgewiseError, UpstreamDied, UpstreamUnavailable
+from edgewise.errors import EdgewiseError, Unavailable, UpstreamDied, UpstreamUnavailable
 from edgewise.policy.dynamodb_replays import DynamoReplays
-from edgewise.policy.replays import KEEP_S, Another, Begun, Done, MemoryReplays, ReplayStore, Running, Saved
+from edgewise.policy.replays import KEEP_S, Another, Begun, Done, MemoryReplays, ReplayStore, Running, Saved, Tries
 from tests.api.client import Got
 from tests.fakes import saying
 from tests.policy.house import ROOT, PolicyHouse
@@ -56,11 +57,16 @@ async def test_what_is_too_large_is_done_all_the_same(store: ReplayStore) -> Non
 class Door(PolicyHouse):
     """The app with the middleware around it; `answers` are given in order, errors among them."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, aws: Aws | None = None, **settings: Any) -> None:
         self.left = list(answers)
         self.asked = 0
-        super().__init__(script=self._next)
-        install(self.app, self.policy, self.settings, Aws(), self.clock)
+        super().__init__(script=self._next, aws=aws, **settings)
+        install(self.app, self.policy, self.settings, aws or Aws(), self.clock, self._later)
+        self.timers: list[Callable[[], object]] = []
+
+    def _later(self, _: float, work: Callable[[], object]) -> asyncio.TimerHandle:
+        self.timers.append(work)
+        return asyncio.get_running_loop().call_later(3600, work)
 
     def _next(self, _: ChatRequest) -> Any:
         self.asked += 1
@@ -170,3 +176,71 @@ async def test_a_retry_joins_a_first_try_that_is_under_way() -> None:
     second = asyncio.create_task(door.sdk(1))
     await door.clock.advance(6)
     assert (await first).body == (await second).body and door.asked == 1
+
+
+@pytest.fixture
+def doors(moto_aws: Aws, state_table: Table) -> tuple[Door, Door]:
+    """Two processes over one table, on one clock."""
+    one = Door(aws=moto_aws, state_table=state_table.name)
+    return one, Door(aws=moto_aws, state_table=state_table.name, clock=one.clock)
+
+
+async def slow_first_try(one: Door) -> asyncio.Task[Got]:
+    """A first try at `one` that has taken long enough to be told to other processes."""
+    one.rooms.caller.latency_s = 20.0  # type: ignore[attr-defined]
+    first = asyncio.create_task(one.sdk(0))
+    await until(lambda: bool(one.timers))
+    one.timers.pop()()
+    return first
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    while not reached():  # noqa: ASYNC110 — what is waited for comes from another thread
+        await asyncio.sleep(0.01)
+
+
+async def test_a_retry_at_another_process_gets_the_first_trys_answer(doors: tuple[Door, Door]) -> None:
+    """A client lost patience: its retry comes while the first try is under way elsewhere, and one call is billed."""
+    one, two = doors
+    first = await slow_first_try(one)
+    second = asyncio.create_task(two.sdk(1))
+    await until(lambda: bool(one.clock._sleepers) and len(one.clock._sleepers) > 1)
+    assert not second.done()
+    while not second.done():
+        await one.clock.advance(1)
+        await asyncio.sleep(0.01)
+    assert (await first).body == second.result().body and (one.asked, two.asked) == (1, 0)
+    assert (await two.sdk(2)).body == second.result().body and two.asked == 0
+    await one.clock.advance(61)
+    await two.sdk(1)
+    assert two.asked == 1, "a minute later it is another request"
+
+
+async def test_a_quick_first_try_writes_nothing(doors: tuple[Door, Door], state_table: Table) -> None:
+    one, _ = doors
+    assert (await one.sdk(0)).status == 200
+    assert [row async for row in state_table.scan(filter="begins_with(pk, :idem)", values={":idem": "idem#"})] == []
+
+
+async def test_a_retry_whose_first_try_failed_elsewhere_is_served(doors: tuple[Door, Door]) -> None:
+    one, two = doors
+    one.left.append(UpstreamUnavailable("x"))
+    first = await slow_first_try(one)
+    while not first.done():
+        await one.clock.advance(1)
+        await asyncio.sleep(0.01)
+    assert first.result().status == 503
+    assert (await two.sdk(1)).status == 200 and two.asked == 1
+
+
+async def test_without_the_store_a_retry_is_served_anew() -> None:
+    door = Door()
+    tries = Tries(_Down, "m", door.clock)
+    assert await tries.elsewhere() is None
+    tries.claim()
+    await tries.end(SAVED)
+
+
+class _Down(MemoryReplays):
+    async def begin(self, *_: Any) -> Any:
+        raise Unavailable("no")

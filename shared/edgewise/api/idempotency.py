@@ -6,6 +6,7 @@ out. Requests with neither header pass untouched. The caller is identified first
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from edgewise.policy.replays import (
     ReplayStore,
     Running,
     Saved,
+    Tries,
     open_replays,
 )
 from edgewise.words import Credentials, Principal
@@ -38,16 +40,24 @@ if TYPE_CHECKING:
 
 Identify = Callable[[Credentials], Awaitable[Principal]]
 
+Later = Callable[[float, Callable[[], object]], asyncio.TimerHandle]
+
 KEY = b"idempotency-key"
 RETRY = b"x-stainless-retry-count"
 MAX_KEY = 255
 LEASE_S = 960.0
+CLAIM_AFTER_S = 5.0
+"""A first try that takes this long is told to other processes: its client may lose patience and ask one of them."""
 NEVER = frozenset({"x-request-id", "content-length", "transfer-encoding", "date", "connection"})
 PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
 
 
+def _later(seconds: float, work: Callable[[], object]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(seconds, work)
+
+
 class Idempotency:
-    """`identify` and `store` are asked for when a request comes."""
+    """`identify` and `store` are asked for when a request comes; `later` calls something after seconds."""
 
     def __init__(
         self,
@@ -57,12 +67,14 @@ class Idempotency:
         store: Callable[[], ReplayStore],
         clock: Clock,
         max_body_bytes: int,
+        later: Later = _later,
     ) -> None:
         self._app = app
         self._identify = identify
         self._store = store
         self._clock = clock
         self._max_body_bytes = max_body_bytes
+        self._later = later
         self._recent = Recent(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,21 +153,31 @@ class Idempotency:
         # The token is in the mark, so a first try need not be identified here too: nothing is given out for it.
         token = knock(scope).credentials.token or ""
         mark = sha256(token.encode("utf-8", "surrogatepass") + b"\0" + mark.encode()).hexdigest()
-        if not first and (saved := await self._recent.again(mark)) is not None:
+        tries = Tries(self._store, mark, self._clock)
+        if not first:
+            saved = await self._recent.again(mark)
             await self._owner(scope)
-            await _replay(saved, send)
-            return
+            if saved is None:
+                saved = await tries.elsewhere()
+            if saved is not None:
+                await _replay(saved, send)
+                return
         future, tape = self._recent.first(mark), _Tape(send, MOST_RECENT_BYTES)
+        timer = self._later(CLAIM_AFTER_S, tries.claim)
+        good: Saved | None = None
         try:
             await self._app(scope, _again(raw, receive), tape)
             found = tape.saved()
-            future.set_result(found if found is not None and found.status == 200 and tape.is_billed else None)
+            good = found if found is not None and found.status == 200 and tape.is_billed else None
         finally:
-            if not future.done():
-                future.set_result(None)
+            timer.cancel()
+            future.set_result(good)
+            await tries.end(good)
 
 
-def install(application: FastAPI, policy: PolicyRoom, settings: Settings, aws: Aws, clock: Clock) -> None:
+def install(
+    application: FastAPI, policy: PolicyRoom, settings: Settings, aws: Aws, clock: Clock, later: Later = _later
+) -> None:
     """Put the middleware around `application`'s routes. To be called before the first request."""
     store: ReplayStore | None = None
 
@@ -170,6 +192,7 @@ def install(application: FastAPI, policy: PolicyRoom, settings: Settings, aws: A
         store=stored,
         clock=clock,
         max_body_bytes=settings.max_body_bytes,
+        later=later,
     )
 
 

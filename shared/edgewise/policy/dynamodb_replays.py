@@ -46,14 +46,14 @@ class DynamoReplays:
             return Begun()
         return state_of(mark, row["mark"], bool(row["done"]), row.get("packed"))
 
-    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float) -> None:
+    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float, keep_s: float = KEEP_S) -> None:
         item = {
             "pk": f"idem#{owner}",
             "sk": key,
             "mark": mark,
             "done": True,
-            "until": now + KEEP_S,
-            "expires_at": int(now + KEEP_S) + 1,
+            "until": now + keep_s,
+            "expires_at": int(now + keep_s) + 1,
         }
         packed = saved.pack()
         try:

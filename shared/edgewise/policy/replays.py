@@ -5,8 +5,10 @@ kept for a day and given again; the same key with another body is a mistake of t
 under way, the second is told to wait (409). A request that was refused before anything was done is not kept.
 
 OpenAI's SDKs send no such key but retry by themselves, and say so (`x-stainless-retry-count`). Their retries are known
-by caller and body within a minute, in the same process: the retry joins the first try or gets its answer, instead of
-a second bill. Across processes identical requests meet in the cache's single flight.
+by caller and body within a minute: the retry joins the first try or gets its answer, instead of a second bill. In the
+same process that costs nothing. For other processes a first try is written down once it has taken seconds, as a client
+loses patience with slow ones, and a retry looks there; a quick first try costs no write. That saves money and is no
+promise: where the store does not answer, or the first try is not heard of again, the retry is served anew.
 
 Source  stripe.com/docs/api/idempotent_requests; notes on the SDKs' behaviour in docs.
 """
@@ -16,12 +18,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
 from edgewise.clock import Clock
+from edgewise.errors import Unavailable
 
 if TYPE_CHECKING:
     from edgewise.aws import Aws
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 KEEP_S = 86_400
 RETRY_S = 60.0
+TRY_LEASE_S = 300.0
+WAIT_S = 30.0
+"""How long a retry waits for a first try in another process before it is served anew."""
 MOST_BYTES = 300_000
 MOST_RECENT = 64
 MOST_RECENT_BYTES = 1_000_000
@@ -87,7 +94,10 @@ class ReplayStore(Protocol):
         """Claim the key for the request that `mark` stands for; a claim ends by itself after `lease_s`."""
         ...
 
-    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float) -> None: ...
+    async def finish(
+        self, owner: str, key: str, mark: str, saved: Saved, now: float, keep_s: float = KEEP_S
+    ) -> None: ...
+
     async def abandon(self, owner: str, key: str, mark: str) -> None: ...
 
 
@@ -115,8 +125,8 @@ class MemoryReplays:
             return Begun()
         return state_of(mark, row.mark, row.done, row.packed)
 
-    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float) -> None:
-        self._rows[owner, key] = _Row(mark, now + KEEP_S, done=True, packed=saved.pack())
+    async def finish(self, owner: str, key: str, mark: str, saved: Saved, now: float, keep_s: float = KEEP_S) -> None:
+        self._rows[owner, key] = _Row(mark, now + keep_s, done=True, packed=saved.pack())
 
     async def abandon(self, owner: str, key: str, mark: str) -> None:
         row = self._rows.get((owner, key))
@@ -166,3 +176,51 @@ class Recent:
         if known is None or known[0] <= self._clock.tick():
             return None
         return await asyncio.shield(known[1])
+
+
+class Tries:
+    """The tries of one request, as other processes see them. Never raises: without the store each try is the first."""
+
+    def __init__(self, store: Callable[[], ReplayStore], mark: str, clock: Clock) -> None:
+        self._store = store
+        self._mark = mark
+        self._clock = clock
+        self._claimed: asyncio.Future[bool] | None = None
+
+    def claim(self) -> None:
+        """Begin to write down that this try is under way."""
+        self._claimed = self._claimed or asyncio.ensure_future(self._claim())
+
+    async def _claim(self) -> bool:
+        try:
+            return await self._begin() == Begun()
+        except Unavailable:
+            return False
+
+    async def _begin(self) -> State:
+        return await self._store().begin(self._mark, "try", self._mark, self._clock.now(), TRY_LEASE_S)
+
+    async def elsewhere(self) -> Saved | None:
+        """What a try in another process brought, awaited for a while; None when this one has to be served."""
+        until = self._clock.tick() + WAIT_S
+        try:
+            while (state := await self._begin()) == Running() and self._clock.tick() < until:
+                await self._clock.sleep(0.5)
+        except Unavailable:
+            return None
+        if state == Begun():
+            self._claimed = asyncio.get_running_loop().create_future()
+            self._claimed.set_result(True)
+        return state.saved if isinstance(state, Done) else None
+
+    async def end(self, saved: Saved | None) -> None:
+        """This try is over: others may have what it brought, if it was written down that it began."""
+        if self._claimed is None or not await self._claimed:
+            return
+        try:
+            if saved is None:
+                await self._store().abandon(self._mark, "try", self._mark)
+            else:
+                await self._store().finish(self._mark, "try", self._mark, saved, self._clock.now(), RETRY_S)
+        except Unavailable:
+            return
