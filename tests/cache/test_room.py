@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -368,7 +369,7 @@ class Meaningful(NoMeaning):
     async def remove(self, key: str, partition: str | None) -> None:
         self.removed.append(key)
 
-    async def feedback(self, key: str, partition: str | None, *, wrong: bool, similarity: float | None) -> None:
+    async def feedback(self, key: str, *, wrong: bool, evidence: Mapping[str, Any]) -> None:
         self.lessons.append((key, wrong))
 
 
@@ -470,8 +471,8 @@ async def test_a_shared_namespace_waits_for_a_quorum(clock: FakeClock) -> None:
         asked = miss(await room.look(query[name], plans[name]))
         assert asked.reason == ("absent" if name == "a" else "quorum")
         await room.offer(query[name], plans[name], asked.lead, answer_of(), ATTEMPT)
-        assert hit(await room.look(query[name], plans[name])).evidence == {}
-    assert hit(await room.look(query["d"], plans["d"])).evidence == {"foreign": True}
+        assert hit(await room.look(query[name], plans[name])).evidence == {"scope": query[name].tenant}
+    assert hit(await room.look(query["d"], plans["d"])).evidence == {"scope": query["d"].tenant, "foreign": True}
 
 
 async def test_storing_may_go_on_behind_the_answer(clock: FakeClock) -> None:

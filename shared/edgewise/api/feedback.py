@@ -1,7 +1,8 @@
 """`POST /v1/feedback {request_id, score | rating, reason, comment}`: idempotent by request and key.
 
-`request_id` is the answer's `x-request-id`, which every OpenAI SDK hands out (`_request_id`). With `cache_key`, its
-`x-edgewise-cache-key`, a wrong hit is found whichever environment served it; without, the one that did must be asked.
+`request_id` is the answer's `x-request-id`, which every OpenAI SDK hands out (`_request_id`). It finds a hit by meaning
+whichever process served it, for thirty days; an exact hit by its request alone only where it was served, and anywhere
+with `cache_key`, its `x-edgewise-cache-key`.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         judge=_judge(settings, catalog, caller, clock, record),
         embedder=HouseEmbedder.of(settings, providers, catalog.models.values(), clock, record),
     )
-    recent = RecentHits()
+    recent = RecentHits(clock, background, Table(aws, settings.state_table) if settings.state_table else None)
     record.watch(recent)
     record.watch(CacheGauges(cache, record, clock))
     memory.feedback.learners.append(WrongHits(cache, recent))

@@ -8,9 +8,10 @@ not there then, weights or a service, is a miss with a reason of its own and is 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgewise.aws import Aws, Table
 from edgewise.background import Background
@@ -80,9 +81,10 @@ class LateMeaning:
         if self._inner is not None:
             await self._inner.remove(key, partition)
 
-    async def feedback(self, key: str, partition: str | None, *, wrong: bool, similarity: float | None) -> None:
-        if self._inner is not None:
-            await self._inner.feedback(key, partition, wrong=wrong, similarity=similarity)
+    async def feedback(self, key: str, *, wrong: bool, evidence: Mapping[str, Any]) -> None:
+        # A hit by meaning that another process served teaches here too; any other is nothing to learn from.
+        if self._inner is not None or "ranking" in evidence:
+            await self._meaning().feedback(key, wrong=wrong, evidence=evidence)
 
     def _say_once(self, reason: str, text: str) -> None:
         if reason not in self._said:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgewise.cache.freshness import standing
 from edgewise.cache.near import Near
@@ -128,11 +128,11 @@ class Finder:
             self.memory.delete(asked.scope, kept.entry.key)
             return Miss("purged")
         entry, plan = kept.entry, asked.plan
-        evidence = {}
+        evidence: dict[str, Any] = {"scope": asked.scope} if asked.shared else {}
         if asked.shared and plan.tenant not in entry.principals:
             if len(entry.principals) < self.options.quorum:
                 return Miss("quorum")
-            evidence = {"foreign": True}
+            evidence["foreign"] = True
         now = self.clock.now()
         kind: Literal["exact", "text"] = "exact" if entry.key == asked.query.key else "text"
         match standing(entry, plan.request.cache, now):

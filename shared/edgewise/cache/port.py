@@ -7,9 +7,9 @@ still holds; a scope never sees another scope's entries; trouble is raised as `S
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgewise.words import Entry, Hit, Plan, Query
 
@@ -92,8 +92,9 @@ class Meaning(Protocol):
         """Forget the entry of `key`; `partition` None means wherever it is."""
         ...
 
-    async def feedback(self, key: str, partition: str | None, *, wrong: bool, similarity: float | None) -> None:
-        """A person or a judge says whether a hit on `key` was wrong; teaches the threshold."""
+    async def feedback(self, key: str, *, wrong: bool, evidence: Mapping[str, Any]) -> None:
+        """A person says whether a hit on `key` was wrong, whose `evidence` this was, if that is known; teaches the
+        threshold."""
         ...
 
 
@@ -109,5 +110,5 @@ class NoMeaning:
     async def remove(self, key: str, partition: str | None) -> None:
         pass
 
-    async def feedback(self, key: str, partition: str | None, *, wrong: bool, similarity: float | None) -> None:
+    async def feedback(self, key: str, *, wrong: bool, evidence: Mapping[str, Any]) -> None:
         pass

@@ -11,7 +11,7 @@ text was flagged, or who only wants what is there, never leads and never follows
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -282,14 +282,15 @@ class CacheRoom:
         except Exception:  # noqa: BLE001 - an index that is behind is caught when the entry is read again
             self.stats.trouble["meaning-remove"] += 1
 
-    async def wrong_hit(self, scope: str, key: str, *, similarity: float | None = None) -> bool:
+    async def wrong_hit(self, scope: str, key: str, evidence: Mapping[str, Any] | None = None) -> bool:
         """A person says that the entry of `key` was wrong: remove it, and teach the threshold. Whether it was there.
 
+        evidence  of the hit that they speak of, if it is known
         Raises StoreError.
         """
         removed = await self.purge(rule_of(self._clock.now(), scope=scope, key=key))
         try:
-            await self.meaning.feedback(key, None, wrong=True, similarity=similarity)
+            await self.meaning.feedback(key, wrong=True, evidence=evidence or {})
         except Exception:  # noqa: BLE001 - the entry is gone; the lesson is lost and counted
             self.stats.trouble["meaning-feedback"] += 1
         return removed > 0

@@ -166,7 +166,7 @@ async def test_a_report_of_a_wrong_hit_removes_the_entry(clock: FakeClock) -> No
     bench = Bench(clock)
     entry = await bench.keep(query(QUESTION), plan())
     assert isinstance(await bench.meaning.find(query(REPEAT), plan()), Hit)
-    await bench.meaning.feedback(entry.key, None, wrong=True, similarity=None)
+    await bench.meaning.feedback(entry.key, wrong=True, evidence={})
     assert await bench.meaning.find(query(REPEAT), plan()) == "absent"
 
 

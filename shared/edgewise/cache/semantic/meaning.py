@@ -220,7 +220,7 @@ class SemanticMeaning:
             # Across tenants a hit tells nothing of how near somebody else's question was.
             similarity=None if shared else round(best.near.similarity, 4),
             tier="index",
-            evidence={} if shared else {"ranking": ranking, **{k: round(v, 4) for k, v in best.scores.items()}},
+            evidence={} if shared else _evidence(ranking, best, namespace, plan.cache.max_wrong_share),
         )
 
     async def _vouched(self, query: Query, plan: Plan, best: Candidate) -> bool:
@@ -249,12 +249,13 @@ class SemanticMeaning:
         """Forget every wording of the entry; `partition` is one that `find` opened, None means wherever it is."""
         await self._library.remove(key, Removed(key), partition)
 
-    async def feedback(self, key: str, partition: str | None, *, wrong: bool, similarity: float | None) -> None:  # noqa: ARG002
-        """Teach the bound. A report counts with the scores of the hit it speaks of, if this process still knows it.
+    async def feedback(self, key: str, *, wrong: bool, evidence: Mapping[str, Any]) -> None:
+        """Teach the bound. A report counts with the scores of the hit it speaks of: those that this process still
+        knows, else those of `evidence`, which came with the hit.
 
         Who is content says nothing, so a report of a right hit teaches nothing: it would hide the wrong ones.
         """
-        known = self._recent.pop(key, None)
+        known = self._recent.pop(key, None) or _reported(evidence)
         if wrong:
             if known is not None:
                 namespace, scores, bound = known
@@ -312,6 +313,20 @@ class SemanticMeaning:
             await self._licences.rehearsed(namespace, shown.bound, wrong=not right)
         if right and shown.verdict == "unconfirmed":
             await self._licences.confirm(namespace, shown.candidate.near.row.key)
+
+
+def _evidence(ranking: str, best: Candidate, namespace: str, bound: float) -> dict[str, Any]:
+    """Why a hit was served, for the record; and all that a report of it must bring back."""
+    scores = {name: round(score, 4) for name, score in best.scores.items()}
+    return {"ranking": ranking, **scores, "namespace": namespace, "bound": bound}
+
+
+def _reported(evidence: Mapping[str, Any]) -> tuple[str, Mapping[str, float], float] | None:
+    """The reverse of `_evidence`; None for evidence of another kind."""
+    if "ranking" not in evidence:
+        return None
+    scores = {name: float(evidence[name]) for name in CUTS if name in evidence}
+    return str(evidence["namespace"]), scores, float(evidence["bound"])
 
 
 async def _vector(embedder: Embedder, text: str) -> Array:
