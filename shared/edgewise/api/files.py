@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from edgewise.api.desk import Identify, Page, json_body, listing
-from edgewise.api.form import capped, read_form
+from edgewise.api.form import Form, Write, capped, read_form
 from edgewise.api.reply import reply
 from edgewise.errors import InvalidRequest, TooLarge
 from edgewise.jobs.files import File, Files, Wanted
@@ -83,21 +83,18 @@ class _Files:
 
     async def _received(self, request: Request, tenant: str) -> File:
         """The file goes to the bucket while it arrives; its purpose may come after it, and is checked at the end."""
-        self._check_length(request)
-        arriving = self._files.arrive(tenant)
-        try:
-            form = await read_form(
-                request.headers.get("content-type", ""),
-                capped(request.stream(), self._limit, HINT.format(limit=self._limit)),
-                file_field="file",
-                write=arriving.write,
-            )
-            if form.filename is None:
-                raise InvalidRequest("The form has no file called 'file'.", param="file")
+        async with self._files.arrive(tenant) as arriving:
+            form = await self._form(request, "file", arriving.write)
             return await arriving.keep(Wanted.of({**form.fields, "filename": form.filename}))
-        except BaseException:
-            await arriving.drop()
-            raise
+
+    async def _form(self, request: Request, field: str, write: Write) -> Form:
+        """The request's form, with a file called `field` in it whose bytes went to `write` as they came."""
+        self._check_length(request)
+        pieces = capped(request.stream(), self._limit, HINT.format(limit=self._limit))
+        form = await read_form(request.headers.get("content-type", ""), pieces, file_field=field, write=write)
+        if form.filename is None:
+            raise InvalidRequest(f"The form has no file called '{field}'.", param=field)
+        return form
 
     async def listed(self, request: Request) -> Response:
         tenant = (await self._identify(request)).tenant
@@ -132,21 +129,9 @@ class _Files:
 
     async def part(self, request: Request) -> Response:
         tenant = (await self._identify(request)).tenant
-        self._check_length(request)
-        part = await self._uploads.part(tenant, request.path_params["upload_id"])
-        try:
-            form = await read_form(
-                request.headers.get("content-type", ""),
-                capped(request.stream(), self._limit, HINT.format(limit=self._limit)),
-                file_field="data",
-                write=part.write,
-            )
-            if form.filename is None:
-                raise InvalidRequest("The form has no file called 'data'.", param="data")
+        async with await self._uploads.part(tenant, request.path_params["upload_id"]) as part:
+            await self._form(request, "data", part.write)
             return reply(await part.keep())
-        except BaseException:
-            await part.drop()
-            raise
 
     async def complete(self, request: Request) -> Response:
         tenant = (await self._identify(request)).tenant

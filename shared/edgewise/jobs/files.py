@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from edgewise.clock import Clock
 from edgewise.errors import Conflict, InvalidRequest, NotFound, TooLarge
@@ -114,7 +114,12 @@ def size_limit(purpose: str) -> int:
 
 
 class Arriving(Generic[Kept]):
-    """Bytes on their way into the bucket for something that gets its name, or is dropped, when they are all there."""
+    """Bytes on their way into the bucket for something that gets its name when they are all there.
+
+    async with files.arrive(tenant) as arriving:        # whatever fails in it, nothing is left behind
+        await arriving.write(piece)
+        return await arriving.keep(wanted)
+    """
 
     def __init__(
         self, blobs: Blobs, key: str, limit: int, keep: Callable[[Wanted | None, int], Awaitable[Kept]]
@@ -135,7 +140,12 @@ class Arriving(Generic[Kept]):
         self._closed = True
         return await self._keep(wanted, self._size)
 
-    async def drop(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            return
         if self._closed:
             await self._blobs.delete(self._key)
         else:

@@ -6,7 +6,8 @@ file#<id>  upload   an upload, with its parts as a map
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
+from decimal import Decimal
 from typing import Any
 
 from edgewise.aws import AwsError, Item, Table
@@ -32,7 +33,7 @@ class DynamoFiles:
 
     async def file(self, id: str) -> File | None:
         item = await self._table.get(f"file#{id}", "meta", consistent=True)
-        return _file(item) if item else None
+        return File(**_fields(File, item)) if item else None
 
     async def list_files(
         self, tenant: str, *, purpose: str | None, after: File | None, forward: bool, limit: int
@@ -40,7 +41,7 @@ class DynamoFiles:
         beyond = {} if after is None else {"after" if forward else "before": _age(after)}
         found: list[File] = []
         async for item in self._table.query(f"file#{tenant}", index="gsi1", forward=forward, **beyond):  # type: ignore[arg-type]
-            file = _file(item)
+            file = File(**_fields(File, item))
             live = file.expires_at is None or file.expires_at > self._clock.now()
             if live and purpose in (None, file.purpose):
                 found.append(file)
@@ -67,22 +68,7 @@ class DynamoFiles:
 
     async def upload(self, id: str) -> Upload | None:
         item = await self._table.get(f"file#{id}", "upload", consistent=True)
-        if not item:
-            return None
-        kept = item.get("file_expires_s")
-        return Upload(
-            id=item["id"],
-            tenant=item["tenant"],
-            filename=item["filename"],
-            purpose=item["purpose"],
-            size=int(item["size"]),
-            created_at=int(item["created_at"]),
-            expires_at=int(item["ends_at"]),
-            status=item["status"],
-            file_expires_s=int(kept) if kept is not None else None,
-            parts={part: int(size) for part, size in item["parts"].items()},
-            file_id=item.get("file_id"),
-        )
+        return Upload(**_fields(Upload, {**item, "expires_at": item["ends_at"]})) if item else None
 
     async def add_part(self, id: str, part: str, size: int) -> bool:
         return await self._while_pending(id, "SET #p.#k = :v", {"#p": "parts", "#k": part}, {":v": size})
@@ -112,16 +98,12 @@ def _age(file: File) -> str:
     return f"{file.created_at:012d}#{file.id}"
 
 
-def _file(item: Item) -> File:
-    expires = item.get("expires_at")
-    return File(
-        id=item["id"],
-        tenant=item["tenant"],
-        filename=item["filename"],
-        purpose=item["purpose"],
-        size=int(item["size"]),
-        created_at=int(item["created_at"]),
-        key=item["key"],
-        expires_at=int(expires) if expires is not None else None,
-        pending=bool(item["pending"]),
-    )
+def _fields(kind: type[File] | type[Upload], item: Item) -> dict[str, Any]:
+    """What `item` says of the fields of `kind`; all numbers in them are whole."""
+    return {field.name: _whole(item[field.name]) for field in fields(kind) if field.name in item}
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _whole(part) for name, part in value.items()}
+    return int(value) if isinstance(value, Decimal) else value
