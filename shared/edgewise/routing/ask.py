@@ -128,8 +128,8 @@ class Ask:
     """How two answers to this request could be compared ('tools', 'json', 'number', 'label'); None: they can't."""
     reference: Candidate | None = None
     """The model that a guarantee names: no worse than that one."""
-    graders: Mapping[str, Grader] = field(default_factory=dict)
-    """Who would grade the answer of which candidate; empty when no judge was asked for, or none may be."""
+    grader: Callable[[Candidate], Grader | None] = lambda _: None
+    """Who would grade a candidate's answer; None when no judge was asked for, or none may be."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

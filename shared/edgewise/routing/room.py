@@ -190,7 +190,7 @@ class Room:
             pinned=self._sessions.get(_session(plan.tenant, options.session)),
             comparable=kind,
             reference=reference,
-            graders=self._shortlist.graders(self._judges(options, plan), candidates, demand),
+            grader=self._shortlist.graders(self._judges(options, plan), demand),
             extra=extra,
         )
 

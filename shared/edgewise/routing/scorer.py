@@ -161,7 +161,7 @@ def alone(cheap: Candidate, strong: Candidate, lam: float, mu: float, grader: Gr
 
 def graded(ask: Ask, cheap: Candidate, strong: Candidate, lam: float, mu: float) -> Scored | None:
     """`alone` with verdicts; None where nobody may grade, or at an unknown price."""
-    grader = ask.graders.get(cheap.model.name)
+    grader = ask.grader(cheap)
     return None if grader is None or grader.cost_usd is None else alone(cheap, strong, lam, mu, grader)
 
 

@@ -7,7 +7,7 @@ float price ranks them all; exact money is computed only for those that stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgewise.routing.ask import USUAL_OUTPUT_TOKENS, Candidate, Demand, grader_of, price
@@ -36,15 +36,21 @@ class Shortlist:
     breakers: Breakers
     _rates: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def graders(self, judge: Judges, candidates: Sequence[Candidate], demand: Demand) -> dict[str, Grader]:
-        """Who would grade whose answer, priced; a judge whose context is too small grades nobody."""
-        if judge is False:
-            return {}
-        found = {
-            c.model.name: grader_of(c.model if judge is True else judge, c.model, demand, self.corrections)
-            for c in candidates
-        }
-        return {name: grader for name, grader in found.items() if grader is not None}
+    def graders(self, judge: Judges, demand: Demand) -> Callable[[Candidate], Grader | None]:
+        """Who would grade a candidate's answer, priced when somebody wants to know; None where its context is full."""
+
+        found: dict[str, Grader | None] = {}
+
+        def grader(candidate: Candidate) -> Grader | None:
+            answered = candidate.model
+            if judge is False:
+                return None
+            if answered.name not in found:
+                named = answered if judge is True else judge
+                found[answered.name] = grader_of(named, answered, demand, self.corrections)
+            return found[answered.name]
+
+        return grader
 
     def forget(self) -> None:
         """Prices may have changed."""
