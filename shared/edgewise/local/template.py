@@ -40,7 +40,7 @@ def load(path: Path) -> dict[str, Any]:
 async def create_table(aws: Aws, logical: str, name: str) -> None:
     """The table `logical` of infra/data.yaml under `name`; nothing happens if it is there."""
     found = load(CHECKOUT / "infra" / "data.yaml")["Resources"][logical]["Properties"]
-    wanted = {key: found[key] for key in _TABLE_KEYS if key in found}
+    wanted = {key: unconditional(found[key]) for key in _TABLE_KEYS if key in found}
     try:
         await aws.call("dynamodb", "create_table", TableName=name, **wanted)
     except AwsError as error:
@@ -54,6 +54,18 @@ async def create_table(aws: Aws, logical: str, name: str) -> None:
         # Some stand-ins have no TTL; reads check the time themselves, always.
         if error.code not in ("UnknownOperationException", "ValidationException"):
             raise
+
+
+def unconditional(value: Any) -> Any:
+    """`value` where no condition holds: a stand-in has none of what a deployment may ask for beyond the default."""
+    if isinstance(value, list):
+        kept = [unconditional(item) for item in value]
+        return [item for item in kept if item != {"Ref": "AWS::NoValue"}]
+    if isinstance(value, dict):
+        if "Fn::If" in value:
+            return unconditional(value["Fn::If"][2])
+        return {name: unconditional(item) for name, item in value.items()}
+    return value
 
 
 async def create_bucket(aws: Aws, name: str) -> None:
