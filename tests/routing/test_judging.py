@@ -130,6 +130,15 @@ async def test_hybrid_weighs_the_verdict_as_a_plan_of_its_own() -> None:
     assert any("(judge)" in label for label in labels)
 
 
+async def test_what_was_seen_of_a_kind_of_evidence_decides_who_answers() -> None:
+    """The same looks, once trusted and once known to mislead on this traffic."""
+    trusted, misled = stage(), stage()
+    misled.room.knowing.counts.seen["small/mini prior"] = (30, 300)
+    (_, kept), (_, gone) = [await confident(given, judge=None) for given in (trusted, misled)]
+    assert (kept.model.name, gone.model.name) == ("small/mini", "big/opus")
+    assert "prior 0.16 < 0.60" in gone.reason
+
+
 SHARES = st.floats(0.01, 0.99)
 
 

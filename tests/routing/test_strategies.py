@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewise.errors import InvalidRequest
+from edgewise.errors import InvalidRequest, NotAllowed
 from edgewise.routing.ask import Ask, Candidate, Demand
 from edgewise.routing.names import STRATEGIES
 from edgewise.routing.options import Options
@@ -131,6 +131,26 @@ def test_an_unproven_guarantee_is_kept_by_the_reference_model() -> None:
     market = (candidate("weak", 0.0001, 0.6), candidate("strong", 0.01, 0.9))
     options = Options(guarantee={"model": "strong", "delta": 0.02})
     assert BY_NAME["learned"](ask(*market, gain=0.0, options=options)).steps[0].models[0].id == "strong"
+
+
+@pytest.mark.parametrize("routing", [{"session": "s"}, {"strategy": "simple"}, {"strategy": "sticky", "session": "s"}])
+async def test_nothing_a_request_asks_for_undoes_a_guarantee(routing: dict[str, Any]) -> None:
+    """Neither a session that was with the cheap model before, nor a strategy that would pick it."""
+    stage, key = Stage(), {"guarantee": {"model": "big/opus", "delta": 0.02}}
+    first = request(routing={"session": "s", "strategy": "simple", "prefer": "cheap"})
+    choice, live = await stage.ask(first)
+    stage.room.observe(plan_for(first), choice, stage.trail, live.answer)
+    assert live.model.name != "big/opus"
+    promised = await stage.choose(request(routing=routing), routing=key)
+    assert promised.steps[0].models[0].name == "big/opus" and "big/opus answers" in promised.reason
+
+
+async def test_a_guarantee_of_a_model_that_the_key_may_not_use_is_refused() -> None:
+    asked = request(routing={"guarantee": {"model": "big/opus"}})
+    with pytest.raises(NotAllowed):
+        await Stage().choose(asked, models=("small/*", "other/*"))
+    with pytest.raises(InvalidRequest):
+        await Stage().choose(request(routing={"guarantee": {"model": "big/opus", "delta": 2}}))
 
 
 def test_weights_share_out_the_traffic() -> None:

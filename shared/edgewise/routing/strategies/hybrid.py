@@ -1,8 +1,8 @@
 """Hybrid, the house's own: a session stays where it is, what was proved is used, else the plan of best value.
 
-In order: a pinned session; plans fitted to own labels; the learned gain where its test has passed or a guarantee is
-asked; then the plan scorer, which weighs single models, cascades and agreeing pairs with the question's difficulty in
-their quality.
+In order: a guarantee, where one is asked; a pinned session; plans fitted to own labels; the learned gain where its test
+has passed; then the plan scorer, which weighs single models, cascades and agreeing pairs with the question's
+difficulty in their quality.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from edgewise.words import Choice
 
 
 def choose(ask: Ask) -> Choice:
+    if ask.options.guarantee:
+        return learned.choose(ask)
     if ask.pinned is not None and (kept := sticky.pinned(ask, "hybrid")) is not None:
         return kept
     if (proved := fitted.choose(ask)) is not None:
         return proved
-    if ask.gain is not None or ask.options.guarantee:
+    if ask.gain is not None:
         return learned.choose(ask)
     if ask.options.max_cost_usd is not None:
         return cost_aware.choose(ask)
