@@ -247,10 +247,8 @@ async def test_the_openai_adapter_speaks_to_a_real_batch_service(
         await service.cancel(made)
         with pytest.raises(UpstreamRefused):
             await service.poll("batch_none")
-        await service.close()
     with pytest.raises(UpstreamUnavailable):
         await service.poll(made)
-    await service.close()
 
 
 class _Priced(fakes.FakeRouter):

@@ -10,13 +10,13 @@ from typing import Any
 
 from starlette.requests import Request
 
-from edgewise.api.away import Admission
 from edgewise.api.background import Background
 from edgewise.api.background import Desk as BackgroundDesk
 from edgewise.api.door import credentials_of
 from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Impersonate, Lines, RunRoute
 from edgewise.api.making import Making
+from edgewise.assemble.away import remote_of
 from edgewise.assemble.embedding import embedders
 from edgewise.assemble.filters import screened
 from edgewise.assemble.house import House, build
@@ -31,9 +31,7 @@ from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.dynamodb import DynamoBatches
 from edgewise.jobs.files import Files
 from edgewise.jobs.index.dynamodb import DynamoFiles
-from edgewise.jobs.openai_batch import OpenAiBatches
 from edgewise.jobs.ports import Meter
-from edgewise.jobs.remote import ProviderBatch, Remote
 from edgewise.jobs.room import Options, Room
 from edgewise.jobs.s3 import S3Blobs
 from edgewise.jobs.share import Share
@@ -166,7 +164,7 @@ def worker_of(house: House) -> Worker:
     working: dict[str, Other] = {"response": answers.work}
     if house.settings.tasks:
         working["task"] = tasks_on(house.settings, house.clock, house.aws, desk.room.meter).worker.work
-    return Worker(desk.room, chunks, working, ended, remote_of(house))
+    return Worker(desk.room, chunks, working, ended, remote_of(house, desk.room))
 
 
 class _Patient:
@@ -209,29 +207,6 @@ def _pressure_of(house: House) -> Callable[[str], Awaitable[float]]:
         return await house.router.breakers.open_for_s(found[0].name) if len(found) == 1 else 0.0
 
     return pressure
-
-
-def remote_of(house: House) -> Remote | None:
-    """What looks after batches that a provider's own batch service works; None where that is not turned on."""
-    settings = house.settings
-    if not settings.provider_batches:
-        return None
-    services: dict[str, ProviderBatch] = {}
-    if settings.openai_api_key:
-        services["openai"] = OpenAiBatches(settings.openai_base_url, settings.openai_api_key)
-    # Bedrock reads the bucket itself, so a stand-in's bucket is of no use to it.
-    if settings.bedrock_batch_role and settings.bucket and not settings.local_aws_url:
-        services["bedrock"] = _bedrock_batches(house, settings.bucket, settings.bedrock_batch_role)
-    if not services:
-        return None
-    return Remote(desk_of(house).room, Admission(lambda: house.rooms, house.policy.impersonate, services))
-
-
-def _bedrock_batches(house: House, bucket: str, role_arn: str) -> ProviderBatch:
-    from edgewise.jobs.bedrock import BedrockBatches
-    from edgewise.provider.bedrock_batch import ConverseRecords
-
-    return BedrockBatches(house.aws, desk_of(house).room.blobs, bucket, role_arn, ConverseRecords(house.clock))
 
 
 class Handler:

@@ -38,9 +38,13 @@ def _fold(house: House) -> Any:
 
 def _sweep(house: House) -> Any:
     async def run() -> Mapping[str, Any]:
-        from edgewise.assemble.jobs import desk_of, remote_of
+        from edgewise.assemble.away import remote_of
+        from edgewise.assemble.jobs import desk_of
         from edgewise.jobs.upkeep import sweep
 
-        return {"pushed": await sweep(desk_of(house).room, remote_of(house))}
+        room = desk_of(house).room
+        pushed = await sweep(room, remote_of(house, room))
+        await house.memory.rollups.flush()
+        return {"pushed": pushed}
 
     return run

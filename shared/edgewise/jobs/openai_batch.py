@@ -24,7 +24,7 @@ PIECE_BYTES = 1 << 16
 
 
 class OpenAiBatches:
-    """`remote.ProviderBatch`. `base_url` ends in /v1; a session is made when it is first needed."""
+    """`remote.ProviderBatch`. `base_url` ends in /v1. A few calls a batch, minutes apart: no connection is kept."""
 
     endpoints = frozenset({"/v1/chat/completions", "/v1/responses"})
     share: Decimal | None = None
@@ -33,7 +33,6 @@ class OpenAiBatches:
         self._url = base_url.rstrip("/")
         self._key = api_key
         self._timeout_s = timeout_s
-        self._session: aiohttp.ClientSession | None = None
 
     async def find(self, batch_id: str) -> str | None:
         after = ""
@@ -83,11 +82,6 @@ class OpenAiBatches:
         except UpstreamRefused:
             return
 
-    async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
     async def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
         async with self._answer(method, path, **content) as answer:
             told: dict[str, Any] = orjson.loads(await answer.read())
@@ -97,11 +91,12 @@ class OpenAiBatches:
     async def _answer(self, method: str, path: str, **content: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-            self._session = aiohttp.ClientSession(timeout=timeout, headers={"authorization": f"Bearer {self._key}"})
+        timeout, headers = aiohttp.ClientTimeout(total=self._timeout_s), {"authorization": f"Bearer {self._key}"}
         try:
-            async with self._session.request(method, self._url + path, **content) as answer:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+                session.request(method, self._url + path, **content) as answer,
+            ):
                 if answer.status >= 400:
                     raise _refusal(answer.status)
                 yield answer

@@ -88,6 +88,14 @@ Admit = Callable[[Batch], Awaitable[Offer | None]]
 """Whether this batch may go to a provider's batch service, and to which. None: line by line."""
 
 
+Tell = Callable[[Batch, Result, Model], None]
+"""Hears of each answer that was collected, once, unless its worker dies just then."""
+
+
+def _untold(_batch: Batch, _result: Result, _model: Model) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class Remote:
     """What start, upkeep and finish ask of this module."""
@@ -95,6 +103,7 @@ class Remote:
     room: Room
     admit: Admit
     min_lines: int = MIN_LINES
+    tell: Tell = _untold
 
     async def take(self, batch: Batch) -> bool:
         """Submit a checked batch, once. False: it is to be worked line by line."""
@@ -217,7 +226,8 @@ class Remote:
                 body=response["body"],
                 cost_usd=cost_of(offer.price, response["body"]),
             )
-            await self.room.batches.put_result(batch.id, chunk, result)
+            if await self.room.batches.put_result(batch.id, chunk, result):
+                self.tell(batch, result, offer.model)
 
     async def _custom_ids(self, batch: Batch, chunk: Chunk) -> dict[int, str]:
         block = await self.room.blobs.read(f"files/{batch.tenant}/{batch.input_file_id}", chunk.start, chunk.end)
