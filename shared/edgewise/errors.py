@@ -145,7 +145,7 @@ class UpstreamError(EdgewiseError):
 class UpstreamRefused(UpstreamError):
     status = 400
     type = "invalid_request_error"
-    code = None
+    code: str | None = None
 
 
 class ContextTooLong(UpstreamRefused):

@@ -151,10 +151,10 @@ class Model:
     created: int = 0
     owned_by: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    name: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def name(self) -> str:
-        return f"{self.provider}/{self.id}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider}/{self.id}")
 
 
 USUAL_BOUND = 4096

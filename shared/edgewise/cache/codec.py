@@ -7,6 +7,7 @@ points to cannot be mixed up by a race. Money is written as text and stays exact
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import orjson
@@ -93,11 +94,17 @@ def unpack(packed: bytes) -> Kept:
 
 
 def squeeze(plain: bytes) -> bytes:
-    """`plain`, compressed."""
-    # Imported here: 11 ms of CPU that a request without a store never needs.
+    """`plain`, compressed. Not for use by several threads at once."""
+    compressed: bytes = _compressor().compress(plain)
+    return compressed
+
+
+@cache
+def _compressor() -> Any:
+    # Imported here: 11 ms of CPU that a request without a store never needs. Made once: that costs as much as using it.
     from zstandard import ZstdCompressor
 
-    return ZstdCompressor(level=3).compress(plain)
+    return ZstdCompressor(level=3)
 
 
 def expand(packed: bytes) -> bytes:

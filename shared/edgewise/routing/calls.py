@@ -46,7 +46,7 @@ class Calls:
             with self._under_way(model):
                 answer = await self.caller.complete(model, request, deadline, own)
         finally:
-            self.trail.extend(changed(attempt, role=role) for attempt in own)
+            self.trail.extend(own if role == "answer" else (changed(attempt, role=role) for attempt in own))
         self.breakers.timed(model, (clock.tick() - started) * 1000)
         await self.breakers.well(model, began)
         return answer

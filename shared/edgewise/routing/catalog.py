@@ -123,7 +123,7 @@ class Catalog:
             if self.models[name].provider == provider and plain.startswith(prefix):
                 return (self._spelt(self.models[name], asked),)
         if provider in self.open_providers:
-            return (Model(provider=provider, id=asked, capabilities=OPEN_CAPABILITIES),)
+            return (_unlisted(provider, asked),)
         return ()
 
     @staticmethod
@@ -142,6 +142,12 @@ class Catalog:
             for known in self.models.values():
                 self._families.setdefault(_bare(known.id), []).append(known)
         return tuple(m for m in self._families.get(_bare(model.id), ()) if m.provider != model.provider)
+
+
+@lru_cache(maxsize=1024)
+def _unlisted(provider: str, asked: str) -> Model:
+    """A model that only its provider knows."""
+    return Model(provider=provider, id=asked, capabilities=OPEN_CAPABILITIES)
 
 
 @lru_cache(maxsize=4096)

@@ -39,6 +39,8 @@ UNSURE = re.compile(
     r"|不确定|不知道|无法确定",
     re.IGNORECASE,
 )
+UNSURE_WORDS = (" sure", " know", "unclear", "determined", "not enough", "不确定", "不知道", "无法确定")
+"""What is in every text that `UNSURE` finds."""
 NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
 FINAL = re.compile(r"(?:####|\\boxed\{|answer\s*(?:is|:)|答案(?:是|为|：))\s*([^\n}]*)", re.IGNORECASE)
 ASKS_NUMBER = re.compile(
@@ -93,7 +95,7 @@ def own(
     if broken is not None:
         return broken
     text = answer.text
-    if text and UNSURE.search(text):
+    if text and _unsure(text):
         return Confidence(min(base, 0.35), "unsure")
     mean_probability = _mean_probability(answer)
     if mean_probability is not None:
@@ -109,6 +111,12 @@ def own(
     if _schema(request) is not None:
         return Confidence(_bounded(base + 0.03), "schema")
     return Confidence(base, "prior")
+
+
+def _unsure(text: str) -> bool:
+    # Plain words first: the pattern is tried at every letter of what may be a long answer.
+    plain = text.lower()
+    return any(word in plain for word in UNSURE_WORDS) and UNSURE.search(text) is not None
 
 
 def _broken(request: ChatRequest, answer: Answer) -> Confidence | None:

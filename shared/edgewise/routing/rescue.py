@@ -19,7 +19,7 @@ from edgewise.chat import ChatRequest
 from edgewise.errors import NotAllowed
 from edgewise.routing import names
 from edgewise.routing.ask import Ask, price, total
-from edgewise.routing.options import Options
+from edgewise.routing.options import NOTHING_ASKED, Options
 from edgewise.routing.tokens import Corrections
 from edgewise.words import Choice, Model, Usd
 
@@ -51,6 +51,8 @@ class Rescue:
             fallbacks = distinct([*(c.model for c in ask.candidates[1:]), *self._twins(choice, ask, request, allowed)])
         on_context = of("context_fallbacks", options.context_fallbacks)
         on_content = of("content_fallbacks", options.content_fallbacks)
+        if options is NOTHING_ASKED and fallbacks == choice.fallbacks == ():
+            return choice
         return changed(
             choice,
             fallbacks=fallbacks,
@@ -77,15 +79,16 @@ class Rescue:
             return choice.worst_usd
         known = {c.model.name: c.worst_usd for c in ask.candidates}
         new = [m for m in others if m.name not in known]
-        if not (new or ask.options.hedge):
+        # A single call that fails costs nothing or is all that is paid; a checked step, a hedge, or an answer that its
+        # filter cut is paid beside what follows.
+        beside = ask.options.hedge or len(choice.steps) > 1 or bool(ask.options.content_fallbacks)
+        if not (new or beside):
             return choice.worst_usd
         known |= {m.name: price(m, ask.demand, self.corrections)[1] for m in new}
         dearest = [known[m.name] for m in others]
         if choice.worst_usd is None or any(usd is None for usd in dearest):
             return None
         top = max(usd for usd in dearest if usd is not None)
-        # A single call that fails costs nothing or is all that is paid; a checked step, or a hedge, is paid beside it.
-        beside = ask.options.hedge or len(choice.steps) > 1
         return total([choice.worst_usd, top]) if beside else max(choice.worst_usd, top)
 
 
