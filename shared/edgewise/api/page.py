@@ -1,4 +1,4 @@
-"""The page at `/`: three static files, each with its hash as ETag, under a policy that lets in nothing else."""
+"""The page at `/`: a few static files, each with its hash as ETag, under a policy that lets in nothing else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/console/console.css": ("console.css", "text/css; charset=utf-8"),
     "/console/console.js": ("console.js", "text/javascript; charset=utf-8"),
+    "/console/activity.js": ("activity.js", "text/javascript; charset=utf-8"),
 }
 _POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 

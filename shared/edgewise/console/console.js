@@ -1,6 +1,11 @@
-// A page to try the gateway with nothing but the browser. The key stays in this tab and goes only to this server.
+// A page to see what was done and to try the gateway, with nothing but the browser. The key stays in this tab and goes
+// only to this server.
+import { Activity } from "./activity.js";
+
 const at = (id) => document.getElementById(id);
 const base = `${location.origin}/v1`;
+const headers = () => ({ authorization: `Bearer ${at("key").value.trim()}`, "content-type": "application/json" });
+const activity = new Activity(base, headers, said);
 
 at("snippet").textContent = `from openai import OpenAI
 
@@ -12,27 +17,43 @@ answer = client.chat.completions.create(
 print(answer.choices[0].message.content)`;
 
 at("key").value = sessionStorage.getItem("key") ?? "";
-at("key").addEventListener("change", listModels);
+at("door").addEventListener("submit", enter);
 at("ask").addEventListener("submit", ask);
-if (at("key").value) listModels();
+if (at("key").value) enter();
 
-const headers = () => ({ authorization: `Bearer ${at("key").value.trim()}`, "content-type": "application/json" });
+// One sentence to the reader, above everything else.
+function said(text, bad = false) {
+  at("said").textContent = text;
+  at("said").classList.toggle("bad", bad);
+}
+
+async function enter(event) {
+  event?.preventDefault();
+  if (!at("key").value.trim()) {
+    at("key").focus();
+    return said("A key is needed: it begins with ew_.", true);
+  }
+  sessionStorage.setItem("key", at("key").value);
+  const known = await activity.begin();
+  at("key").setAttribute("aria-invalid", String(known === false));
+  if (known) listModels();
+}
 
 async function listModels() {
-  sessionStorage.setItem("key", at("key").value);
-  const answer = await fetch(`${base}/models`, { headers: headers() });
-  if (!answer.ok) return;
+  const answer = await fetch(`${base}/models`, { headers: headers() }).catch(() => null);
+  if (!answer?.ok) return;
   const { data } = await answer.json();
-  at("models").replaceChildren(...data.map(({ id }) => Object.assign(document.createElement("option"), { value: id })));
+  at("names").replaceChildren(...data.map(({ id }) => Object.assign(document.createElement("option"), { value: id })));
 }
 
 async function ask(event) {
   event.preventDefault();
-  const button = event.submitter ?? at("ask").querySelector("button");
+  const button = at("ask").querySelector("button");
   button.disabled = true;
   at("state").textContent = "waiting…";
   at("answer").textContent = "";
-  at("why").replaceChildren();
+  at("answer").classList.remove("bad");
+  at("why").hidden = at("small").hidden = true;
   const began = performance.now();
   try {
     const answer = await fetch(`${base}/chat/completions`, {
@@ -52,20 +73,27 @@ async function ask(event) {
     }
     at("state").textContent = `${Math.round(performance.now() - began)} ms`;
   } catch (error) {
-    at("answer").textContent += `\n${error.message}`;
+    const lost = error instanceof TypeError;
+    at("answer").textContent += lost ? "The gateway does not answer." : `\n${error.message}`.trimStart();
+    at("answer").classList.add("bad");
     at("state").textContent = "failed";
   } finally {
     button.disabled = false;
   }
+  activity.refresh();
 }
 
 function explain(answer) {
-  for (const [name, value] of answer.headers) {
-    if (!/^(x-edgewise-|x-request-id|age$)/.test(name)) continue;
-    const row = at("why").insertRow();
-    row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
-    row.insertCell().textContent = value;
-  }
+  const told = [...answer.headers].filter(([name]) => /^(x-edgewise-|x-request-id|age$)/.test(name));
+  at("why").tBodies[0].replaceChildren(
+    ...told.map(([name, value]) => {
+      const row = document.createElement("tr");
+      row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
+      row.insertCell().textContent = value;
+      return row;
+    }),
+  );
+  at("why").hidden = !told.length;
   at("small").hidden = !(answer.headers.get("x-edgewise-model") ?? "").startsWith("local/");
 }
 
