@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 
 from edgewise.assemble import chores
+from edgewise.record.powertools import observed
 from edgewise.settings import Settings
 from edgewise.upkeep import Upkeep
 
-handler = Upkeep(chores(Settings.from_env(os.environ)))
+settings = Settings.from_env(os.environ)
+upkeep = Upkeep(chores(settings))
+handler = observed(upkeep, settings)

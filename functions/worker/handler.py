@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from edgewise.assemble import worker
+from edgewise.record.powertools import observed
 from edgewise.settings import Settings
 
-handler = worker(Settings.from_env(os.environ))
+settings = Settings.from_env(os.environ)
+handler = observed(worker(settings), settings)

@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from edgewise.settings import Settings
 from edgewise.words import Note
 
 NAMESPACE = "Edgewise"
@@ -72,8 +73,18 @@ UNITS: dict[str, str] = {
     "BatchLinesDone": "Count",
     "BatchLinesFailed": "Count",
     "BackgroundFailed": "Count",
+    "JobMessages": "Count",
+    "JobMessagesBack": "Count",
+    "ChoresDone": "Count",
+    "InvocationsFailed": "Count",
 }
 """Every metric of the product with its CloudWatch unit. The dashboard shows each; a test holds it to that."""
+
+
+def is_emf(settings: Settings) -> bool:
+    """Whether metrics go to CloudWatch by the log: where they are asked for, and on Lambda unless they are not."""
+    return settings.metrics == "emf" or (settings.metrics is None and settings.function_name is not None)
+
 
 BY_MODEL = frozenset(
     {"Requests", "RequestLatency", "TimeToFirstToken", "TokensIn", "TokensOut", "CostMicroUSD", "Errors"}

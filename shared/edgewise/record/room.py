@@ -14,7 +14,7 @@ import orjson
 
 from edgewise.clock import Clock
 from edgewise.record.counters import Counters
-from edgewise.record.emf import UNITS, embed, metrics_of
+from edgewise.record.emf import UNITS, embed, is_emf, metrics_of
 from edgewise.record.line import line_of, name_only
 from edgewise.settings import Settings
 from edgewise.words import Note
@@ -102,10 +102,9 @@ def to_stdout(line: bytes) -> None:
 
 def open_record(settings: Settings, *, clock: Clock) -> RecordRoom:
     """The room as the settings describe it: metrics on the line when this runs on Lambda."""
-    emf = settings.metrics == "emf" or (settings.metrics is None and settings.function_name is not None)
     return RecordRoom(
         clock,
         service=f"edgewise-{settings.stage}",
         out=to_stdout if settings.request_log else None,
-        emf=emf,
+        emf=is_emf(settings),
     )
