@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,14 @@ from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
 from edgewise.assemble.upkeep import chores_of
 from edgewise.aws import Item, Table
+from edgewise.chat import Answer, ChatRequest
+from edgewise.clock import Deadline, FakeClock
 from edgewise.settings import Settings, Upstream
 from edgewise.upkeep import keep_up
-from edgewise.words import Note
+from edgewise.words import Attempt, Model, Note
 from tests.api.client import Got
 from tests.assemble.test_gateway import ROOT, Gateway, told
+from tests.routing.casting import FakeCaller
 
 ROWS: dict[str, dict[str, Any]] = {
     "scripted/weak": {"tier": "small", "quality": 0.75, "price": {"i": "0.1", "o": "0.4"}, "auto": True},
@@ -108,24 +112,44 @@ async def test_a_stream_is_asked_again_too(running: Running) -> None:
     assert len(await running.rows("learn#panel")) == 1
 
 
+class TwoSubjects(FakeCaller):
+    """Everybody knows about gardens; of theorems the cheap models know nothing, each in its own way."""
+
+    async def complete(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Answer:
+        hard = "theorem" in str(request.messages[-1]["content"])
+        wrong = {"weak": "1", "other": "2"} if hard else {}
+        self.script = lambda asked: wrong.get(asked.id, "12")
+        return await FakeCaller.complete(self, model, request, deadline, trail)
+
+
+def of_subject(n: int) -> str:
+    dice = random.Random(n)
+    words = ("theorem", "lattice", "functor", "manifold") if n % 2 else ("garden", "apple", "bread", "window")
+    return f"How many of {n} in a {words[0]} and a {dice.choice(words[1:])} of a {dice.choice(words[1:])} are left?"
+
+
 async def test_labels_that_come_in_by_the_door_change_the_route_once_upkeep_has_run(running: Running) -> None:
-    """160 questions on which all three agree: nothing is gained by the strong one, so a cheap one will do."""
+    """Where the cheap ones agree they are right, and that is one subject of two."""
+    running.house.rooms.caller = TwoSubjects(FakeClock())
     key = await running.gateway.new_key(routing={"shadow": 1.0, "strategy": "learned"})
-    first = await running.ask(number(1), key)
+    first = await running.ask(of_subject(1), key)
     assert told(first, "model") == "scripted/strong" and "not proved" in (told(first, "route-reason") or "")
-    for n in range(2, 161):
-        await running.ask(number(n), key)
+    for n in range(2, 181):
+        await running.ask(of_subject(n), key)
     done = (await running.upkeep())["learning"]
-    assert done["labels"] == 160 and "less on 160 labels" in done["plans"]
+    assert done["labels"] == 180 and "less on 180 labels" in done["plans"]
     await running.house.router.learning.load()
-    after = await running.ask(number(500), key, strategy="hybrid", shadow=0.0)
-    assert told(after, "model") == "scripted/weak" and (told(after, "route-reason") or "").startswith("fitted plan")
+    easy, hard = [await running.ask(of_subject(n), key, strategy="hybrid", shadow=0.0) for n in (500, 501)]
+    assert (told(easy, "model"), told(hard, "model")) == ("scripted/weak", "scripted/strong")
+    assert (told(easy, "route-reason") or "").startswith("fitted plan")
+    learned = await running.ask(of_subject(502), key, shadow=0.0)
+    assert told(learned, "model") == "scripted/weak" and "gain" in (told(learned, "route-reason") or "")
 
 
 async def test_a_guarantee_is_proved_on_the_tenants_own_labels_and_reopened_when_they_turn(running: Running) -> None:
     promise = {"shadow": 1.0, "guarantee": {"model": "scripted/strong", "delta": 0.05}}
     mine, other = await running.gateway.new_key(routing=promise), await running.gateway.new_key("bolt", routing=promise)
-    for n in range(120):
+    for n in range(90):
         await running.ask(number(n), mine)
     await running.upkeep()
     await running.house.router.learning.load()
@@ -140,7 +164,7 @@ async def test_a_guarantee_is_proved_on_the_tenants_own_labels_and_reopened_when
     assert told(await asked(other, 500), "model") == "scripted/strong", "another tenant's traffic proves nothing"
     pair = "scripted/weak|scripted/strong"
     proof = await running.house.router.table.proof(pair, "acme")  # type: ignore[union-attr]
-    assert len(proof) == 120
+    assert len(proof) == 90
     from edgewise.routing.guarantee import since_the_change
 
     turned = since_the_change([*proof, *((score, 1.0) for score, _ in proof[:80])])

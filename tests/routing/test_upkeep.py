@@ -2,11 +2,13 @@
 
 import random
 import zlib
+from dataclasses import replace
 
 import pytest
 
 from edgewise.aws import Table
 from edgewise.background import Background
+from edgewise.chat import CacheAsk
 from edgewise.clock import FakeClock
 from edgewise.routing.dynamodb_learn import LearnTable
 from edgewise.routing.fitted import FittedPlans
@@ -107,6 +109,15 @@ async def test_an_opinion_finds_its_question_once_and_only_in_its_own_tenant(
 def test_an_opinion_says_only_what_it_can_of_the_pair(served: str, score: float, gain: float | None) -> None:
     label = Asked(Knowing().read("x").seen, served, ("weak", "strong"), "acme").label(score)
     assert (label.gain if label else None) == (None if gain is None else pytest.approx(gain))
+
+
+async def test_of_a_request_that_must_not_be_stored_nothing_is_remembered(
+    table: LearnTable, clock: FakeClock, state_table: Table
+) -> None:
+    stage, _ = environment(table, clock)
+    asked = replace(request(NUMBERS, routing={"shadow": 1.0, "strategy": "simple"}), cache=CacheAsk(no_store=True))
+    assert await stage.follow_up(asked, *await stage.ask(asked)) is None
+    assert [row async for row in state_table.query("ask#acme#req_1")] == []
 
 
 def panels(count: int) -> list[Panel]:

@@ -76,11 +76,11 @@ class Learning:
     def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
         """Remember what was asked, where learning is on; the rest of the panel to ask again, where it is drawn."""
         pair = choice.features.get(PAIR)
-        if pair is None:
+        # Who forbids keeping the answer hardly wants the question hashed.
+        if pair is None or plan.request.cache.no_store:
             return None
         if self.table is not None and self.background is not None:
-            asked = Asked(self._seen(plan.request), live.model.name, (pair[0], pair[1]), plan.tenant)
-            self.background.spawn(self.table.remember(request_id, asked))
+            self.background.spawn(self._remember(self.table, plan, (pair[0], pair[1]), live.model, request_id))
         panel = choice.features.get(SHADOW)
         if panel is None:
             return None
@@ -94,6 +94,10 @@ class Learning:
             worst_usd=total([worst for _, worst in prices]),
             features={PAIR: pair, SHADOW: panel},
         )
+
+    async def _remember(self, table: Labels, plan: Plan, pair: tuple[str, str], served: Model, request_id: str) -> None:
+        asked = Asked(self._seen(plan.request), served.name, pair, plan.tenant)
+        await table.remember(request_id, asked)
 
     async def compare(
         self, shadow: Choice, plan: Plan, live: Live, caller: Caller, deadline: Deadline, trail: list[Attempt]
