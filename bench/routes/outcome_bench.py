@@ -17,17 +17,21 @@ import numpy as np
 from bench.routes import metrics, peers
 from bench.routes.recorded import Outcomes, finite, halves, source_of
 from edgewise.routing.complexity import normalised, weights
-from edgewise.routing.fitted import Fit, PlanKey, choose_lambda, lambdas, matrix_of
-from edgewise.routing.learn import Learner
-from edgewise.routing.scorer import family
+from edgewise.routing.fitted import PlanKey
+from edgewise.routing.fitting import beats_mix, fitted, hull, matrix_of
+from edgewise.routing.learn import Learner, Seen
 
 DRAWS = 400
 PARTS = (0.95, 0.99, 1.0)
-SPLITS = 5
+SPLITS = 10
+CONTROLS = 5
 CHEAP_MODELS = 4
 STRONG_MODELS = 2
-SERVES_FROM = 1.645
-"""Standard errors by which the tuning half must favour a strategy over the random mix of equal cost."""
+CHEAP = 0.4
+"""What a first opinion may cost of the best single model's price."""
+WORTH = 0.3
+"""Quality that the best single model's whole price is worth when cheap models are shortlisted."""
+SWEEP = 60
 SLACK = 0.005
 """Half a point: what may be lost against the best single model."""
 
@@ -42,7 +46,7 @@ class Curve:
     note: str = ""
 
 
-def run(given: Outcomes, seed: int = 0) -> dict[str, Any]:
+def run(given: Outcomes, seed: int = 0, count: int = DRAWS) -> dict[str, Any]:
     """Every strategy's row on one split."""
     tune, test = halves(len(given.texts), seed)
     mean = given.correct[tune].mean(0)
@@ -52,7 +56,7 @@ def run(given: Outcomes, seed: int = 0) -> dict[str, Any]:
     curves |= mixes(given, tune)
     curves |= routed(given, tune, best)
     guard(curves, given, tune)
-    draws = metrics.bootstrap_counts(len(test), DRAWS, seed)
+    draws = metrics.bootstrap_counts(len(test), count, seed)
     return {name: row(curve, reference, test, draws) for name, curve in curves.items()}
 
 
@@ -88,22 +92,12 @@ def picked(given: Outcomes, pick: np.ndarray, chosen: int | None = 0, note: str 
 
 def hull_of(given: Outcomes, tune: np.ndarray) -> list[int]:
     """Models on the upper hull of the tuning half, cheapest first."""
-    quality, cost = given.correct[tune].mean(0), given.cost[tune].mean(0)
-    kept: list[int] = []
-    for model in np.lexsort((-quality, cost)):
-        if kept and quality[model] <= quality[kept[-1]]:
-            continue
-        while len(kept) > 1 and (quality[kept[-1]] - quality[kept[-2]]) * (cost[model] - cost[kept[-2]]) <= (
-            quality[model] - quality[kept[-2]]
-        ) * (cost[kept[-1]] - cost[kept[-2]]):
-            kept.pop()
-        kept.append(int(model))
-    return kept
+    return hull(given.correct[tune].mean(0), given.cost[tune].mean(0))
 
 
 def domain_table(given: Outcomes, tune: np.ndarray) -> Curve:
     tasks = np.array(given.tasks)
-    grid = lambdas(given.cost[tune])
+    grid = sweep(given, tune)
     pick = np.zeros((len(tasks), len(grid)), int)
     for task in sorted(set(given.tasks)):
         own = tune[tasks[tune] == task]
@@ -115,6 +109,12 @@ def domain_table(given: Outcomes, tune: np.ndarray) -> Curve:
     return curve
 
 
+def sweep(given: Outcomes, tune: np.ndarray) -> np.ndarray:
+    """λ from "money is no object" to "the cheapest", in quality a dollar, on the scale of the costs at hand."""
+    scale = float(np.median(given.cost[tune].max(1))) or 1.0
+    return np.geomspace(1e-3 / scale, 10.0 / scale, SWEEP)
+
+
 def tuned(curve: Curve, given: Outcomes, tune: np.ndarray) -> int | None:
     """The cheapest point that holds the best single model's quality on the tuning half; None when none is cheaper."""
     best = int(given.correct[tune].mean(0).argmax())
@@ -124,22 +124,26 @@ def tuned(curve: Curve, given: Outcomes, tune: np.ndarray) -> int | None:
     return int(able[cost[able].argmin()]) if len(able) else None
 
 
+def read(given: Outcomes) -> list[Seen]:
+    """The questions as our strategies see them, by weights that were fitted without them."""
+    reader = Learner(weights(source_of(given.name)))
+    return [reader.read(normalised(text)) for text in given.texts]
+
+
 def routed(given: Outcomes, tune: np.ndarray, best: int) -> dict[str, Curve]:
     """Our strategies."""
-    reader = Learner(weights(source_of(given.name)))
-    seen = [reader.read(normalised(text)) for text in given.texts]
-    matrix, _ = matrix_of(seen)
+    seen = read(given)
     keys, quality, cost = plans_of(given, tune, best)
     alone = [number for number, key in enumerate(keys) if key.strong is None]
     pairs = [number for number, key in enumerate(keys) if key.strong is not None and key.third is None]
-    place = {key.first[0]: number for number, key in enumerate(keys) if key.strong is None}
-    reference = place[given.models[best]]
     found = {"complexity": by_difficulty(given, tune, np.array([question.score for question in seen]))}
     found["cascading"] = own_looks(given, tune, best)
     if pairs:
-        found["agreement"] = pair_rule(quality, cost, keys, pairs, tune, reference)
-    found["learned"] = fitted_plans(matrix, quality[:, alone], cost[:, alone], alone.index(reference), tune)
-    found["hybrid"] = fitted_plans(matrix, quality, cost, reference, tune)
+        found["agreement"] = pair_rule(quality, cost, keys, pairs, tune, best)
+    for name, plans in (("learned", alone), ("hybrid", list(range(len(keys))))):
+        found[name] = fitted_plans(
+            seen, [keys[n] for n in plans], quality[:, plans], cost[:, plans], best, tune, sweep(given, tune)
+        )
     return found
 
 
@@ -147,21 +151,17 @@ def plans_of(given: Outcomes, tune: np.ndarray, best: int) -> tuple[list[PlanKey
     """Single models, agreeing pairs, and pairs with a third opinion, with the outcome of each on every question."""
     quality, cost = given.correct[tune].mean(0), given.cost[tune].mean(0)
     order = np.argsort(-quality)
-    strong = [int(m) for m in order if cost[m] <= 1.2 * cost[best]][:STRONG_MODELS]
-    cheap = [int(m) for m in order if cost[m] < 0.4 * cost[best] and m not in strong][:CHEAP_MODELS]
+    strong = [int(m) for m in order if CHEAP * cost[best] <= cost[m] <= 1.2 * cost[best]][:STRONG_MODELS]
+    able = [m for m in range(len(cost)) if cost[m] < CHEAP * cost[best]]
+    cheap = sorted(able, key=lambda m: WORTH * cost[m] / cost[best] - quality[m])[:CHEAP_MODELS]
     keys = [PlanKey((name,)) for name in given.models]
     outcomes = [(given.correct[:, n], given.cost[:, n]) for n in range(len(given.models))]
     for last in strong:
         for one, two in combinations(cheap, 2):
-            if family(given.models[one]) == family(given.models[two]):
-                continue
-            keys.append(PlanKey((given.models[one], given.models[two]), None, given.models[last]))
-            outcomes.append(chain(given, one, two, None, last))
-            for third in cheap:
-                if third not in (one, two):
-                    names = given.models[one], given.models[two]
-                    keys.append(PlanKey(names, given.models[third], given.models[last]))
-                    outcomes.append(chain(given, one, two, third, last))
+            for third in (None, *(m for m in cheap if m not in (one, two))):
+                names = given.models[one], given.models[two]
+                keys.append(PlanKey(names, None if third is None else given.models[third], given.models[last]))
+                outcomes.append(chain(given, one, two, third, last))
     return keys, np.stack([q for q, _ in outcomes], 1), np.stack([c for _, c in outcomes], 1)
 
 
@@ -217,16 +217,25 @@ def pair_rule(
     return Curve(quality[:, pairs], cost[:, pairs], pairs.index(pick) if able else None, note)
 
 
-def fitted_plans(matrix: np.ndarray, quality: np.ndarray, cost: np.ndarray, reference: int, tune: np.ndarray) -> Curve:
-    """Plans by fitted worth; λ by cross-validation inside the tuning half."""
-    fit = Fit(matrix, quality, cost)
-    expected, dollars = fit.predict(tune, np.arange(len(quality)))
-    grid = lambdas(cost[tune])
+def fitted_plans(
+    seen: list[Seen], keys: list[PlanKey], quality: np.ndarray, cost: np.ndarray, reference: int, tune: np.ndarray,
+    grid: np.ndarray,
+) -> Curve:  # fmt: skip
+    """The table that the tuning half gives, as it would serve: its own few plans, its own λ."""
+    table = fitted([seen[n] for n in tune], keys, quality[tune], cost[tune], reference)
+    if table is None:
+        return Curve(quality[:, [reference]], cost[:, [reference]], None)
+    matrix, _ = matrix_of(seen, np.array(table.rarity))
+    worth = [np.array(block) for pair in zip(*table.weights, strict=True) for block in pair]
+    expected = matrix @ np.stack(worth, 1) + np.array(
+        [value for column in zip(*table.base, strict=True) for value in column]
+    )
+    plans = len(table.plans)
+    good, dear = np.clip(expected[:, :plans], 0, 1), np.maximum(expected[:, plans:], 0)
+    pick = np.stack([(good - lam * dear).argmax(1) for lam in (table.lam, *grid)], 1)
+    place = np.array([keys.index(key) for key in table.plans])[pick]
     rows = np.arange(len(quality))[:, None]
-    pick = np.stack([(expected - lam * dollars).argmax(1) for lam in grid], 1)
-    found = choose_lambda(fit, tune, reference)
-    chosen = None if found is None else int(np.argmin(np.abs(grid - found[0])))
-    return Curve(quality[rows, pick], cost[rows, pick], chosen)
+    return Curve(quality[rows, place], cost[rows, place], 0, table.tested)
 
 
 def row(curve: Curve, reference: tuple[np.ndarray, np.ndarray], test: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
@@ -270,29 +279,21 @@ def row(curve: Curve, reference: tuple[np.ndarray, np.ndarray], test: np.ndarray
 def guard(curves: dict[str, Curve], given: Outcomes, tune: np.ndarray) -> None:
     """A strategy that the tuning half does not show to beat the random mix of equal cost, by a paired test, refuses.
 
-    Fitted plans are cross-validated when λ is chosen, so their own predictions on the tuning half are not asked again.
+    Fitted plans have passed the same test, cross-validated, or there is no table.
     """
-    hull = hull_of(given, tune)
-    quality, cost = given.correct[tune][:, hull], given.cost[tune][:, hull].mean(0)
     for name in ("complexity", "cascading", "agreement"):
         curve = curves.get(name)
         if curve is None or curve.chosen is None:
             continue
-        paid = curve.cost[tune, curve.chosen].mean()
-        upper = min(len(hull) - 1, int(np.searchsorted(cost, paid)))
-        lower = max(0, upper - 1)
-        part = 1.0 if upper == lower else float(np.clip((paid - cost[lower]) / (cost[upper] - cost[lower]), 0, 1))
-        mixed = (1 - part) * quality[:, lower] + part * quality[:, upper]
-        earned = curve.quality[tune, curve.chosen] - mixed
-        error = earned.std() / np.sqrt(len(earned))
-        if error <= 0 or earned.mean() / error < SERVES_FROM:
+        earned, paid = curve.quality[tune, curve.chosen], float(curve.cost[tune, curve.chosen].mean())
+        if not beats_mix(earned, paid, given.correct[tune], given.cost[tune]):
             curve.chosen = None
 
 
 def over_splits(given: Outcomes) -> dict[str, Any]:
     """Rows of the first split, with the operating points of further splits beside them."""
     rows = run(given, 0)
-    more = [rows, *(run(given, seed) for seed in range(1, SPLITS))]
+    more = [rows, *(run(given, seed, 4) for seed in range(1, SPLITS))]
     for name in ("complexity", "cascading", "agreement", "learned", "hybrid", "domain_table"):
         if name in rows:
             rows[name]["splits"] = {
@@ -306,13 +307,15 @@ def over_splits(given: Outcomes) -> dict[str, Any]:
 def control(given: Outcomes) -> dict[str, Any]:
     """Questions dealt out anew among the outcomes: routing by the question can then claim nothing."""
     served, savings = 0, []
-    for seed in range(SPLITS):
-        order = np.random.default_rng(seed).permutation(len(given.texts))
-        dealt = Outcomes(
-            given.name, [given.texts[n] for n in order], [given.tasks[n] for n in order], given.models, given.correct,
-            given.answers, given.cost, given.tokens, given.strict, given.unpriced,
-        )  # fmt: skip
-        found = run(dealt, seed)["learned"]
-        served += not found["refused"]
-        savings.append(found["net_saving"] if found["points"] >= -SLACK * 100 else 0.0)
-    return {"refused": served < SPLITS / 2, "served": served, "net_saving": finite(np.mean(savings)), "of": SPLITS}
+    seen, count = read(given), len(given.texts)
+    keys = [PlanKey((name,)) for name in given.models]
+    for seed in range(CONTROLS):
+        dealt = [seen[n] for n in np.random.default_rng(seed).permutation(count)]
+        tune, test = halves(count, seed)
+        best = int(given.correct[tune].mean(0).argmax())
+        curve = fitted_plans(dealt, keys, given.correct, given.cost, best, tune, sweep(given, tune))
+        served += curve.chosen is not None
+        lost = given.correct[test, best].mean() - curve.quality[test, 0].mean()
+        saved = 1 - curve.cost[test, 0].mean() / given.cost[test, best].mean()
+        savings.append(saved if curve.chosen is not None and lost <= SLACK else 0.0)
+    return {"refused": served < CONTROLS / 2, "served": served, "net_saving": finite(np.mean(savings)), "of": CONTROLS}

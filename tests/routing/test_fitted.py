@@ -7,7 +7,8 @@ import pytest
 
 from edgewise.chat import ChatRequest
 from edgewise.routing.complexity import weights
-from edgewise.routing.fitted import FittedPlans, PlanKey, fitted
+from edgewise.routing.fitted import FittedPlans, PlanKey
+from edgewise.routing.fitting import fitted
 from edgewise.routing.learn import Learner, Seen
 from tests.routing.casting import Stage, request
 from tests.routing.test_learn import questions

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-from edgewise.routing.fitted import LEAST_LABELS, FittedPlans, PlanKey, fitted
+from edgewise.routing.fitted import FittedPlans, PlanKey
+from edgewise.routing.fitting import LEAST_LABELS, fitted
 from edgewise.routing.labels import Counts, Panel
 
 MOST_MODELS = 3
