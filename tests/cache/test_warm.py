@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pytest
@@ -58,3 +60,13 @@ def test_the_cost_is_scaled_from_the_sample() -> None:
     unknown = {"object": "edgewise.route", "expected": {"cost_usd": None}, "worst_usd": None}
     assert estimate(100, [route, unknown]).expected_usd is None
     assert estimate(100, []).expected_usd is None
+
+
+def test_a_batch_names_one_model() -> None:
+    """So a list that names several becomes several batches; every line keeps the number it has in the list."""
+    bodies: list[dict[str, Any]] = [{"model": model, "messages": []} for model in ("a", "b", "a")]
+    files = list(batch_files(bodies))
+    assert [count for count, _ in files] == [2, 1]
+    assert [line["custom_id"] for _, content in files for line in map(json.loads, content.splitlines())] == [
+        "warm-1", "warm-3", "warm-2",
+    ]  # fmt: skip

@@ -60,10 +60,19 @@ def _prompt(text: str, model: str) -> dict[str, Any]:
 
 
 def batch_files(bodies: Iterable[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
-    """Batch input files that fit into one request each, with the number of their lines."""
+    """Batch input files that fit into one request each and name one model each, as a batch must; with the number of
+    their lines."""
+    by_model: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for number, body in enumerate(bodies, 1):
+        by_model.setdefault(str(body.get("model")), []).append((number, body))
+    for listed in by_model.values():
+        yield from _files(listed)
+
+
+def _files(bodies: list[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, bytes]]:
     lines: list[bytes] = []
     size = 0
-    for number, body in enumerate(bodies, 1):
+    for number, body in bodies:
         asked = {"custom_id": f"warm-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
         line = orjson.dumps(asked) + b"\n"
         if lines and size + len(line) > MOST_FILE_BYTES:

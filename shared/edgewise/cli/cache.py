@@ -24,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Warm, purge, export and import the
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Tenant = Annotated[str | None, typer.Option(help="Whose entries; the root key only.")]
+FROM_LOG = "What was asked most yesterday; the gateway must run with EDGEWISE_CACHE_KEEP_REQUESTS=true."
 SAMPLE = 20
 IMPORT_BYTES = 4_000_000
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -101,7 +102,7 @@ def import_(file: Annotated[Path, typer.Argument(help="JSON lines as `export` wr
 @app.command()
 def warm(
     file: Annotated[Path | None, typer.Argument(help="Prompts: one a line, or JSON lines.")] = None,
-    from_log: Annotated[bool, typer.Option("--from-log", help="What was asked most yesterday.")] = False,
+    from_log: Annotated[bool, typer.Option("--from-log", help=FROM_LOG)] = False,
     model: Annotated[str, typer.Option(help="For prompts that name none.")] = "auto",
     most: Annotated[int, typer.Option(help="With --from-log: how many.")] = 100,
     day: Annotated[str | None, typer.Option(help="With --from-log: another day, as 2026-01-31.")] = None,
@@ -112,11 +113,11 @@ def warm(
     """Fill the cache from a list, through the batch path; what it may cost is said first."""
     bodies = _asked(day, most) if from_log else _listed(file, model)
     if not bodies:
-        typer.echo("Nothing to warm.")
+        typer.echo("Nothing to warm: nothing was asked on that day." if from_log else "Nothing to warm.", err=as_json)
         return
     cost = _estimated(bodies)
     _say_cost(cost, aside=as_json)
-    if not yes and not typer.confirm("Go on?"):
+    if not yes and not typer.confirm("Go on?", err=as_json):
         raise typer.Exit(1)
     done = _run(bodies, poll_s)
     typer.echo(json.dumps(done) if as_json else f"{done['completed']} answered, {done['failed']} failed")
@@ -160,11 +161,13 @@ def _say_cost(cost: Cost, *, aside: bool) -> None:
 
 def _run(bodies: list[dict[str, Any]], poll_s: float) -> dict[str, int]:
     """Submit the batches and watch them to their end."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     completed = failed = 0
     columns = (TextColumn("warming"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not sys.stderr.isatty()) as bar:
+    # On standard error: what is printed may be somebody's JSON.
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("warming", total=len(bodies))
         for lines, content in batch_files(bodies):
             batch = _submitted(content)
@@ -173,6 +176,8 @@ def _run(bodies: list[dict[str, Any]], poll_s: float) -> dict[str, int]:
                 batch = call("GET", f"/v1/batches/{batch['id']}")
                 counts = batch.get("request_counts") or {}
                 bar.update(task, completed=completed + failed + counts.get("completed", 0) + counts.get("failed", 0))
+            for error in (batch.get("errors") or {}).get("data") or ():
+                typer.echo(f"edgewise: {batch['id']}: {error.get('message')}", err=True)
             counts = batch.get("request_counts") or {}
             completed += counts.get("completed", 0)
             failed += lines - counts.get("completed", 0)
