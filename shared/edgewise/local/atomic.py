@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-WRITES = ("put_item", "update_item", "delete_item", "transact_write_items", "get_item", "query")
+WRITES = ("put_item", "update_item", "delete_item", "transact_write_items", "get_item", "query", "scan")
 """Reads too: moto copies its tables at the start of a transaction, and a read may add an empty partition meanwhile."""
 
 
