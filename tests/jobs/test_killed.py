@@ -114,56 +114,66 @@ async def spent(client: openai.AsyncOpenAI) -> Decimal:
     return Decimal(usage["budgets"][0]["used_usd"])
 
 
-async def test_an_answer_whose_worker_dies_is_told_once_made_once_and_charged_once(
-    upstream: Upstream, settings: Settings, tmp_path: Path
-) -> None:
-    """Whatever step the worker dies at: what was told stays true, and no answer that was paid for is paid for again."""
+STEPS = {"text": "one two three four five", "paid": "a b c d e f", "told": "g h i j", "kept": "k l m n", "": "o p"}
+
+
+async def test_answers_whose_workers_die(upstream: Upstream, settings: Settings, tmp_path: Path) -> None:
+    """At whatever step: what was told stays true, and no answer that was paid for is paid for again."""
     upstream.default = Manner(between_s=0.2)
-    settings = served_by(upstream, settings)
-    steps = {"text": "one two three four five", "paid": "a b c d e f", "told": "g h i j", "kept": "k l m n", "": "o p"}
     async with (
-        Workers(settings, tmp_path) as workers,
-        listening(settings) as url,
+        Workers(served_by(upstream, settings), tmp_path) as workers,
+        listening(served_by(upstream, settings)) as url,
         openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0) as root,
     ):
         terms = {"budgets": [{"per": "month", "usd": 1000}]}
         made: Any = await root.post(
             "/admin/keys", cast_to=object, body={"name": "app", "tenant": "acme", "terms": terms}
         )
+        await workers.add(len(STEPS) + 2)
         client = root.with_options(api_key=made["key"])
-        await workers.add(len(steps) + 1)
-        heard = dict(
-            zip(steps, await asyncio.gather(*(watched(client, text, die) for die, text in steps.items())), strict=True)
-        )
+        await _told_and_made_once(client, upstream)
         graves = sorted(grave.name.rsplit("-")[-1] for grave in tmp_path.iterdir())  # noqa: ASYNC240
         assert graves == ["kept", "paid", "text", "told"]
-        assert upstream.calls == len(steps) + 1, "only the call that was cut short was made again"
-        for die, (events, restarts) in heard.items():
-            assert restarts == 0 and said(events) == steps[die], "the same answer goes on where it was cut"
-            whole = await client.responses.retrieve(events[-1].response.id)
-            assert (whole.status, whole.output_text) == ("completed", steps[die])
-        cost = sum(Decimal(len(text.split())) * 1001 / 1_000_000 for text in steps.values())
+        await _never_mixed_with_another(root, upstream)
+        await _given_up_when_cancelled(root, upstream)
+        cost = sum(Decimal(len(text.split())) * 1001 / 1_000_000 for text in STEPS.values())
         while (used := await spent(client)) > cost:  # noqa: ASYNC110
             await asyncio.sleep(0.2)  # what a dead worker held comes back when its lease is over
-        assert used == cost
+        assert used == cost, "charged once"
 
 
-async def test_another_answer_in_its_place_is_never_mixed_with_the_first(
-    upstream: Upstream, settings: Settings, tmp_path: Path
-) -> None:
+async def _told_and_made_once(client: openai.AsyncOpenAI, upstream: Upstream) -> None:
+    """The same answer goes on where it was cut."""
+    heard = await asyncio.gather(*(watched(client, text, die) for die, text in STEPS.items()))
+    assert upstream.calls == len(STEPS) + 1, "only the call that was cut short was made again"
+    for text, (events, restarts) in zip(STEPS.values(), heard, strict=True):
+        assert restarts == 0 and said(events) == text
+        whole = await client.responses.retrieve(events[-1].response.id)
+        assert (whole.status, whole.output_text) == ("completed", text)
+
+
+async def _never_mixed_with_another(client: openai.AsyncOpenAI, upstream: Upstream) -> None:
+    """When the model says something else the second time."""
     upstream.behave(Manner(text="one two three four five", between_s=0.2), Manner(text="uno dos"))
-    settings = served_by(upstream, settings)
-    async with (
-        Workers(settings, tmp_path) as workers,
-        listening(settings) as url,
-        openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0) as client,
-    ):
-        await workers.add(2)
-        events, restarts = await watched(client, "count", "text")
-        cut = next(n for n, event in enumerate(events) if event.type == "error")
-        assert restarts == 1
-        assert said(events[:cut]) and "one two three four five".startswith(said(events[:cut]))
-        assert said(events[cut:]) == "uno dos" == events[-1].response.output_text
-        later = [e async for e in await client.responses.retrieve(events[-1].response.id, stream=True)]
-        assert said(later) == "uno dos" and [e.type for e in later].count("error") == 0
-        assert (await client.responses.retrieve(events[-1].response.id)).output_text == "uno dos"
+    events, restarts = await watched(client, "count", "text")
+    cut = next(n for n, event in enumerate(events) if event.type == "error")
+    assert restarts == 1
+    assert said(events[:cut]) and "one two three four five".startswith(said(events[:cut]))
+    assert said(events[cut:]) == "uno dos" == events[-1].response.output_text
+    later = [e async for e in await client.responses.retrieve(events[-1].response.id, stream=True)]
+    assert said(later) == "uno dos" and [e.type for e in later].count("error") == 0
+    assert (await client.responses.retrieve(events[-1].response.id)).output_text == "uno dos"
+
+
+async def _given_up_when_cancelled(client: openai.AsyncOpenAI, upstream: Upstream) -> None:
+    """The provider sees its client hang up."""
+    upstream.behave(Manner(gate=asyncio.Event()))
+    before, upstream.hangups = upstream.calls, 0
+    made = await client.responses.create(model="up/m", input="endless", background=True)
+    while upstream.calls == before:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    for _ in range(2):
+        assert (await client.responses.cancel(made.id)).status == "cancelled"
+    while not upstream.hangups:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert (await client.responses.retrieve(made.id)).status == "cancelled"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -209,3 +210,19 @@ async def test_a_pool_of_none_throttles() -> None:
 
 def _fields(function: Function) -> dict[str, Any]:
     return {name: getattr(function, name) for name in Function.__slots__}
+
+
+async def test_a_start_that_nobody_waits_for_any_more_leaves_no_process(tmp_path: Path) -> None:
+    """A caller that is cancelled while its environment starts takes it along: no pool knows of it yet."""
+    alive = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    function = Function("slow", tmp_path, "x.x", (sys.executable, "-c", alive))
+    async with pooled(function, SystemClock()) as pool:
+        invoking = asyncio.create_task(pool.invoke(b"{}"))
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        invoking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await invoking
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+        assert pool.environments == ()

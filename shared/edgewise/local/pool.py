@@ -198,7 +198,8 @@ class Pool:
         except TimeoutError as error:
             await environment.kill()
             raise FunctionFailed(TIMED_OUT, {"errorMessage": "The function did not start in time."}) from error
-        except FunctionFailed:
+        except BaseException:
+            # Cancelled, too: the process would outlive everybody who knows of it.
             await environment.kill()
             raise
         finally:
