@@ -16,12 +16,16 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from edgewise.aws import Aws
+from edgewise.aws import Aws, Table
 from edgewise.clock import SystemClock
 from edgewise.jobs import start, upkeep
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.room import Room
-from tests.jobs.mortal import OPTIONS, PRICE_USD
+from edgewise.policy.budgets import PICO, lines_of
+from edgewise.policy.dynamodb import DynamoKeys
+from edgewise.policy.keys import KeyRow
+from edgewise.policy.terms import Terms
+from tests.jobs.mortal import HOLD_S, OPTIONS, PRICE_USD, policy_at
 from tests.jobs.rig import CHAT, chat_line, jsonl
 from tests.jobs.stack import Places, room_at
 
@@ -90,6 +94,7 @@ class Chaos:
     async def run(self) -> Outcome:
         """Submit batches until enough workers have died, and check every one of them."""
         self.room, _ = room_at(self.aws, self.places, SystemClock(), OPTIONS)
+        await self._key()
         chance = random.Random(self.seed)
         upstream = Upstream(0.05, self.latency_s, random.Random(self.seed + 1))
         await upstream.start()
@@ -114,6 +119,21 @@ class Chaos:
         outcome.asked_again = sum(count - 1 for count in upstream.answered.values())
         outcome.seconds = asyncio.get_running_loop().time() - began
         return outcome
+
+    async def _key(self) -> None:
+        """The key that all lines are charged to."""
+        terms = Terms.model_validate({"budgets": [{"per": "forever", "usd": "1000"}]})
+        row = KeyRow(
+            id="key", tenant="acme", name="chaos", hint="aos.", digests={"d" * 64: None}, terms=terms, created_at=0.0
+        )
+        await DynamoKeys(Table(self.aws, self.places.table), SystemClock()).save(row, new=True)
+
+    async def _charged(self) -> Decimal:
+        """What the key's budget has been charged, when every hold of a dead worker has come back."""
+        policy = policy_at(self.aws, self.places.table, SystemClock())
+        lines = lines_of(await policy.impersonate("acme", "key", CHAT), SystemClock().now())
+        (used,) = await policy.desk.ledger.tills.used([line.till for line in lines], SystemClock().now() + 2 * HOLD_S)
+        return Decimal(used) / PICO
 
     async def _nursery(self, upstream: str) -> asyncio.subprocess.Process:
         places = self.places
@@ -177,3 +197,4 @@ class Chaos:
         assert done.status == "completed"
         assert done.wire()["request_counts"] == {"total": self.lines, "completed": self.lines, "failed": 0}
         assert done.tally.cost_usd == Decimal(PRICE_USD) * self.lines
+        assert await self._charged() == Decimal(PRICE_USD) * (outcome.lines + self.lines)

@@ -12,6 +12,8 @@ import os
 import random
 import signal
 import sys
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
@@ -21,12 +23,16 @@ from edgewise.chat import Answer, ChatRequest, Chunks
 from edgewise.clock import Deadline, SystemClock
 from edgewise.errors import UpstreamUnavailable
 from edgewise.jobs.room import Options
-from edgewise.words import Attempt, Model
+from edgewise.patience import PatientAws
+from edgewise.policy.room import PolicyRoom, open_policy
+from edgewise.settings import Settings
+from edgewise.words import Attempt, Choice, Model, Plan, Target
 from tests import fakes
 from tests.conftest import aws_at
-from tests.jobs.stack import Places, impersonate, pump, room_at
+from tests.jobs.stack import Places, pump, room_at
 
 PRICE_USD = "0.0012"
+HOLD_S = 30.0
 OPTIONS = Options(lease_s=1.5, stale_s=4.0, chunk_lines=25, window_chunks=8)
 
 
@@ -65,16 +71,28 @@ class HttpCaller:
             self._session = aiohttp.ClientSession()
         async with self._session.post(self._url, json={"text": request.messages[-1]["content"]}) as got:
             if got.status != 200:
-                trail.append(Attempt(model, status=got.status, error="upstream_unavailable"))
+                refused = Attempt(model, status=got.status, error="upstream_unavailable", cost_usd=Decimal(0))
+                trail.append(refused)
                 raise UpstreamUnavailable("The upstream is down.")
             answer = fakes.saying((await got.json())["text"])
-        from decimal import Decimal
-
         trail.append(Attempt(model, usage=answer.usage, cost_usd=Decimal(PRICE_USD)))
         return answer
 
     async def stream(self, *_: Any) -> Chunks:
         raise NotImplementedError
+
+
+class PricedRouter(fakes.FakeRouter):
+    """The one model, with a worst case to hold."""
+
+    async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
+        return replace(await super().choose(request, plan, target), worst_usd=Decimal(PRICE_USD) * 3)
+
+
+def policy_at(aws: Aws, table: str, clock: SystemClock) -> PolicyRoom:
+    """The real one, in whose table `Chaos` has put a key with a budget."""
+    settings = Settings(root_key="ew_root_of_chaos", state_table=table, hold_lease_s=HOLD_S)
+    return open_policy(settings, clock=clock, aws=PatientAws(aws, clock))
 
 
 async def life(aws_url: str, upstream: str, places: Places, lines_at_once: int) -> None:
@@ -85,9 +103,12 @@ async def life(aws_url: str, upstream: str, places: Places, lines_at_once: int) 
     from edgewise.jobs.worker import Worker
 
     clock, aws = SystemClock(), aws_at(aws_url)
-    room, _ = room_at(Moody(aws, 0.05), places, clock, OPTIONS)
-    rooms = fakes.rooms(clock=clock, caller=HttpCaller(upstream))
-    worker = Worker(room, ChunkWork(room, Lines(lambda: rooms, impersonate), Share(clock, lines_at_once)))
+    moody = Moody(aws, 0.05)
+    room, _ = room_at(moody, places, clock, OPTIONS)
+    policy = policy_at(moody, places.table, clock)
+    rooms = fakes.rooms(clock=clock, caller=HttpCaller(upstream), policy=policy, router=PricedRouter())
+    lines = Lines(lambda: rooms, policy.impersonate, None, policy)
+    worker = Worker(room, ChunkWork(room, lines, Share(clock, lines_at_once)))
 
     async def twice(event: dict[str, Any], left_s: float) -> dict[str, Any]:
         copies = [{**record, "messageId": record["messageId"] + "-again"} for record in event["Records"]]
