@@ -16,7 +16,7 @@ import pytest
 from edgewise.api.background import Background, Desk
 from edgewise.api.door import credentials_of
 from edgewise.api.lines import Lines
-from edgewise.api.making import Making
+from edgewise.api.making import Making, pace_of
 from edgewise.aws import Aws, Table
 from edgewise.chat import ChatRequest, text_of
 from edgewise.clock import Deadline, FakeClock, SystemClock
@@ -247,6 +247,21 @@ def test_a_signature_is_what_standard_webhooks_say() -> None:
     assert signature("whsec_" + b64encode(b"k").decode(), "evt", 5, b"{}") == f"v1,{expected}"
 
 
+@pytest.mark.parametrize(
+    ("url", "stream", "more", "pace_s"),
+    [
+        ("/v1/responses", True, {}, 0.5),
+        ("/v1/responses", False, {}, 2.0),
+        ("/v1/responses", True, {"response_format": {"type": "json_object"}}, 0.5),
+        ("/v1/responses", False, {"response_format": {"type": "json_object"}}, None),
+        ("/v1/chat/completions", False, {}, None),
+    ],
+)
+def test_who_is_told_while_it_is_made(url: str, stream: bool, more: Any, pace_s: float | None) -> None:
+    kept = Kept("resp_1", "acme", "k", url, 1, 2, ask={"stream": stream})
+    assert pace_of(kept, ChatRequest({"model": "m", **more})) == pace_s
+
+
 class TestWork:
     """The worker's side, on a clock that the test moves."""
 
@@ -265,9 +280,11 @@ class TestWork:
         assert await shelf.claim("resp_1", "a", 30) == Claimed(1, True, {})
         assert isinstance(await shelf.claim("resp_1", "b", 30), Held)
         assert await shelf.renew("resp_1", "a", 30) and not await shelf.renew("resp_1", "b", 30)
+        assert await shelf.holds("resp_1", "a") and not await shelf.holds("resp_1", "b")
         assert await shelf.end("resp_1", Made("completed", {"x": 1}))
         assert not await shelf.end("resp_1", Made("cancelled", {}))
         assert isinstance(await shelf.claim("resp_1", "b", 30), Done)
+        assert not await shelf.holds("resp_1", "a") and not await shelf.holds("resp_2", "a")
         found = await shelf.get("resp_1")
         assert found is not None and (found.state, found.wire) == ("completed", {"x": 1})
         clock.time += 100_000_000
@@ -293,6 +310,37 @@ class TestWork:
         found = await shelf.get("resp_1")
         assert made == 1 and found is not None and found.state == "completed"
         assert found.expires_at == int(clock.now()) + 600, "an answer that its client did not want stored goes soon"
+
+    async def test_a_worker_looks_often_and_writes_seldom(self, shelf: DynamoShelf, clock: FakeClock) -> None:
+        """Its lease of thirty seconds is renewed each ten, and a cancelled answer is let go within two."""
+        await shelf.put(_kept(clock))
+        queue, renewed = MemoryQueue(clock), 0
+
+        async def never(*_: Any) -> Made:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody wakes it")
+
+        class Counting:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(shelf, name)
+
+            async def renew(self, *given: Any) -> bool:
+                nonlocal renewed
+                renewed += 1
+                return await shelf.renew(*given)
+
+        counting: Any = Counting()
+        work = self.work(counting, clock, queue, never)
+        working = asyncio.create_task(work.work("resp_1", Delivery("r", 1, Deadline.after(clock, 900))))
+        for _ in range(62):
+            await clock.advance(0.5)
+            await asyncio.sleep(0.02)
+        assert 2 <= renewed <= 3
+        assert await shelf.end("resp_1", Made("cancelled", {}))
+        for _ in range(6):
+            await clock.advance(0.5)
+            await asyncio.sleep(0.02)
+        await working
 
     async def test_one_that_kills_its_worker_is_given_up(self, shelf: DynamoShelf, clock: FakeClock) -> None:
         await shelf.put(_kept(clock))

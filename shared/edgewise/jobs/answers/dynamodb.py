@@ -86,6 +86,10 @@ class DynamoShelf:
             id, "SET lease_until = :until", {":until": until, ":me": owner}, "AND holder = :me"
         )
 
+    async def holds(self, id: str, owner: str) -> bool:
+        item = await self._table.get(f"{self._prefix}#{id}", "meta", consistent=True) or {}
+        return bool(item.get("state") in OPEN and item["holder"] == owner)
+
     async def end(self, id: str, made: Made, expires_at: int | None = None) -> bool:
         values: dict[str, Any] = {"state": made.state}
         if expires_at is not None:

@@ -74,6 +74,10 @@ class Shelf(Protocol):
         """False: the lease is lost, or the answer has ended (was cancelled)."""
         ...
 
+    async def holds(self, id: str, owner: str) -> bool:
+        """Whether `owner` has the lease of an answer that has not ended."""
+        ...
+
     async def end(self, id: str, made: Made, expires_at: int | None = None) -> bool:
         """False: it had ended already."""
         ...

@@ -140,12 +140,20 @@ class AnswerWork:
                 return self._refuse(kept, "internal_error")
 
     async def _pulse(self, id: str, owner: str, receipt: str, making: asyncio.Future[Made]) -> None:
-        lease_s = self._options.lease_s
+        """Renews the lease every third of it. In between it only looks, so that a cancelled answer's call is given up
+        soon: a look costs a fortieth of a write, which is charged for all that the item holds of the request."""
+        lease_s, since_s = self._options.lease_s, 0.0
+        beat_s = min(lease_s / 3, 2.0)
         await self._queue.hide(receipt, int(lease_s) + 1)
         while True:
-            # Also how a cancelled answer's call comes to be given up.
-            await self._clock.sleep(min(lease_s / 3, 2.0))
-            if not await self._shelf.renew(id, owner, lease_s):
+            await self._clock.sleep(beat_s)
+            since_s += beat_s
+            if since_s + beat_s <= lease_s / 3:
+                holds = await self._shelf.holds(id, owner)
+            else:
+                since_s, holds = 0.0, await self._shelf.renew(id, owner, lease_s)
+                if holds:
+                    await self._queue.hide(receipt, int(lease_s) + 1)
+            if not holds:
                 making.cancel()
                 return
-            await self._queue.hide(receipt, int(lease_s) + 1)
