@@ -6,6 +6,8 @@ A stream of questions goes to four processes with a memory of 1,000 entries each
 every hour of traffic and read again by each process ten minutes later at the latest, as shipped. A question whose key
 was stored since then, by another process, is taken for absent. With leases most of those hits come back: the lease
 tells that the answer is kept, at the price of a write and a strong read. Prices: DynamoDB on demand, us-east-1.
+
+Beside that, invented API keys by how they were invented: how many of them the table is asked about.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from bench.eviction import zipf
 from edgewise.cache.bloom import Bloom
 from edgewise.cache.memory.policies import shelf
 from edgewise.clock import FakeClock
+from edgewise.policy.token import PREFIX, digest, is_well_formed, mint
 
 READ_USD, STRONG_READ_USD, WRITE_USD = 0.0625e-6, 0.125e-6, 0.625e-6
 CALL_USD = 220e-6
@@ -108,6 +112,32 @@ def speed(members: int = 200_000) -> dict[str, float]:
     return found
 
 
+def invented(count: int, seed: int) -> dict[str, list[str]]:
+    """Keys that nobody was given: typed wrong, made of chance, and made with this project's own checksum."""
+    rng = random.Random(seed)
+    real = mint(rng.randbytes)
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    typos = []
+    for _ in range(count):
+        at = rng.randrange(len(PREFIX), len(real))
+        typos.append(real[:at] + rng.choice([letter for letter in letters if letter != real[at]]) + real[at + 1 :])
+    chance = [PREFIX + "".join(rng.choices(letters, k=len(real) - len(PREFIX))) for _ in range(count)]
+    checked = [mint(rng.randbytes) for _ in range(count)]
+    return {"one letter wrong": typos, "by chance": chance, "with a checksum": checked}
+
+
+def asked_of_keys(count: int, seed: int) -> dict[str, float]:
+    """The share of invented keys that cost a read, and what refusing one without it costs, in microseconds."""
+    found = {}
+    for name, tokens in invented(count, seed).items():
+        found[f"keys {name}: reads"] = sum(map(is_well_formed, tokens)) / count
+        found[f"keys {name}: check"] = cost_us(is_well_formed, tokens)
+    given = invented(1_000, seed + 1)["with a checksum"]
+    bloom = Bloom.of((digest(token, b"pepper") for token in given), 0.0)
+    found["keys: hash and filter"] = cost_us(lambda token: digest(token, b"pepper") in bloom, tokens)
+    return found
+
+
 def report(found: dict[str, Any]) -> None:
     print(
         "traffic".ljust(22)
@@ -120,7 +150,7 @@ def report(found: dict[str, Any]) -> None:
         print(name.ljust(22) + "".join(f"{f:>14.2f}" for f in figures) + f"{bare * 1e6:>14.4f}{leased * 1e6:>14.4f}")
     print("($/M: dollars gained by the filter per million requests; negative is a loss)\n")
     for name, figure in found["speed"].items():
-        print(f"{name:<22}{figure:>10.4f}{'' if name.startswith('wrong') else ' us'}")
+        print(f"{name:<38}{figure:>10.4f}{'' if name.startswith('wrong') or name.endswith('reads') else ' us'}")
 
 
 def main() -> None:
@@ -135,7 +165,7 @@ def main() -> None:
             name: replay(stream, options.per_hour, options.seed)
             for name, stream in streams(options.requests, options.seed).items()
         },
-        "speed": speed(),
+        "speed": {**speed(), **asked_of_keys(options.requests, options.seed)},
     }
     report(found)
     if options.json:
