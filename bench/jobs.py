@@ -1,6 +1,6 @@
 """The async room: lines per second beside the ideal, CPU and memory, and what a large tenant costs a small one.
 
-    edgewise bench jobs [--only throughput|memory|fairness|sizes] [--lines N] [--store memory|moto]
+    edgewise bench jobs [--only throughput|memory|fairness] [--lines N] [--store memory|moto]
 
 throughput  N lines at 50 at once against an HTTP upstream in a process of its own that takes 1 s for each. The ideal
             is lines × latency / concurrency; what is missing to it is ours. CPU is this process's: worker, corridor
@@ -9,10 +9,6 @@ throughput  N lines at 50 at once against an HTTP upstream in a process of its o
             own CPU (about 4 ms a call) is taken from the same cores.
 memory      a file of 50,000 lines is checked, planned, worked and written out, in a process of its own, over stores
             on disk; the figure is that process's highest resident size.
-sizes       on a clock that turns move, with lines that take very different times (log-normal, sigma 0.6): for other
-            numbers of lines a chunk, chunks at a time and messages a worker, the share of all workers' slots that a
-            lone batch of 6,000 keeps busy, and the seconds that 20 small batches take beside one large, the median's
-            and the last one's. A line takes 1.2 s on average. Only on demand.
 fairness    10 lines of a small tenant alone, and while 10,000 lines of a large one are worked, on as many workers as
             the template has, which take messages in the order in which they came (SQS's own fair delivery only helps).
 """
@@ -22,10 +18,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import math
 import multiprocessing
 import pickle
-import random
 import resource
 import sqlite3
 import statistics
@@ -40,14 +34,13 @@ import orjson
 from tests import fakes
 from tests.jobs.fakes import MemoryBatches, MemoryBlobs, MemoryQueue
 from tests.jobs.rig import Rig, answer, chat_line, make_rig
-from tests.jobs.shop import WORKERS, Shop
 from tests.jobs.stack import Places, impersonate, pump, room_at
 
 from edgewise.api.lines import Lines
 from edgewise.clock import SystemClock
 from edgewise.jobs.batch import Result
 from edgewise.jobs.ports import Ask, Ran
-from edgewise.jobs.room import Options, Room
+from edgewise.jobs.room import Room
 from edgewise.jobs.share import Share
 from edgewise.jobs.store import Worked
 from edgewise.jobs.work import ChunkWork
@@ -58,7 +51,6 @@ AT_ONCE = 50
 LATENCY_S = 1.0
 STORE_S = 0.005
 RUNS = 5
-SPREAD = 0.6
 
 
 def _upstream(pipe: Any) -> None:
@@ -330,42 +322,9 @@ def show_fairness() -> None:
     print(f"            {times[RUNS // 2]:.2f} times ({times[0]:.2f} to {times[-1]:.2f} in {RUNS} runs), bound 2")
 
 
-async def _sizes(batch_size: int, chunk_lines: int, window_chunks: int) -> str:
-    def opened() -> Shop:
-        options = Options(chunk_lines=chunk_lines, window_chunks=window_chunks)
-        chance = random.Random(1)
-        line_s = lambda: chance.lognormvariate(0, SPREAD)  # noqa: E731
-        return Shop(options, batch_size=batch_size, line_s=line_s, turn_s=0.1)
-
-    lone = opened()
-    async with lone.open():
-        seconds = await lone.seconds_for(await lone.submit("large", 6_000))
-    busy = 6_000 * math.exp(SPREAD**2 / 2) / (WORKERS * AT_ONCE) / seconds
-    shop = opened()
-    async with shop.open():
-        await shop.submit("large", 6_000)
-        await shop.rig.clock.advance(7)
-        began = shop.rig.clock.now()
-        small = [await shop.submit(f"small{n}", 10) for n in range(20)]
-        ends: dict[str, float] = {}
-        while len(ends) < len(small):
-            await shop.rig.clock.advance(0.1)
-            for id in small:  # noqa: A001
-                if id not in ends and (await shop.rig.batch(id)).ended:
-                    ends[id] = shop.rig.clock.now() - began
-    return f"{busy:4.0%} busy; 20 small {statistics.median(ends.values()):.1f} s, the last {max(ends.values()):.1f} s"
-
-
-def show_sizes() -> None:
-    for sizes in ((4, 25, 8), (10, 25, 8), (4, 200, 3), (10, 50, 3), (10, 100, 3), (10, 200, 3), (10, 400, 3)):
-        batch_size, chunk_lines, window = sizes
-        told = asyncio.run(_sizes(*sizes))
-        print(f"sizes       {batch_size:2} messages, {window} chunks of {chunk_lines:3}: {told}", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="edgewise bench jobs", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("throughput", "memory", "fairness", "sizes"))
+    parser.add_argument("--only", choices=("throughput", "memory", "fairness"))
     parser.add_argument("--lines", type=int, default=1500)
     parser.add_argument("--store", choices=("memory", "moto"), default="memory")
     asked = parser.parse_args()
@@ -375,8 +334,6 @@ def main() -> None:
         show_memory()
     if asked.only in (None, "fairness"):
         show_fairness()
-    if asked.only == "sizes":
-        show_sizes()
 
 
 if __name__ == "__main__":
