@@ -50,6 +50,42 @@ def test_labels_dealt_at_random_never_serve() -> None:
     assert served <= 1
 
 
+def test_over_all_its_looks_chance_passes_less_than_once_in_twenty() -> None:
+    dice, runs = random.Random(11), 400
+    passed = 0
+    for _ in range(runs):
+        test = PairedTest()
+        for _ in range(800):
+            test.add(dice.gauss(0.0, 1.0), float(dice.random() < 0.2))
+        passed += test.serving
+    assert passed / runs <= 0.05 + 0.02  # two standard errors of 400 runs
+
+
+def test_what_is_learned_of_the_mean_gain_does_not_count_against_the_ranking() -> None:
+    earned = []
+    for seed in range(10):
+        learner, dice = Learner(weights()), random.Random(100 + seed)
+        for text, _ in questions(200, seed):
+            seen = learner.read(text)
+            learner.see(seen)
+            learner.learn(seen, float(dice.random() < 0.3))
+        mean, square = learner.test.earned()
+        earned.append(mean / ((square - mean * mean) / 200) ** 0.5)
+    assert sum(earned) / len(earned) > -0.5
+
+
+def test_after_a_change_it_is_proved_anew() -> None:
+    test = PairedTest()
+    for number in range(400):
+        test.add(float(number % 2), float(number % 2))
+    for number in range(400):
+        test.add(float(number % 2), float(1 - number % 2))
+    assert not test.serving and test.count < 400
+    for number in range(800):
+        test.add(float(number % 2), float(number % 2))
+    assert test.serving
+
+
 def test_a_test_that_turned_stops_serving() -> None:
     test = PairedTest()
     for number in range(300):
