@@ -4,8 +4,8 @@
 
 On a clock that turns move (no process waits, so a busy machine changes nothing), with as many workers as the template
 has and 50 slots each. Lines take very different times, as answers of models do: log-normal with sigma 0.6, 1.2 s on
-average. Told are the share of all slots that a lone batch of 6,000 lines keeps busy, and how long 20 batches of 10 lines
-take beside a large one: the median's end and the last one's. Seeded; the figures are the same on every run.
+average. Told are the share of all slots that a lone batch of 6,000 lines keeps busy, and how long 20 batches of ten
+lines take beside a large one: the median's end and the last one's. Seeded; the figures are the same on every run.
 """
 
 from __future__ import annotations
