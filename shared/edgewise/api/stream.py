@@ -77,7 +77,8 @@ class Events:
         self._started = False
         self._gone = False
         self._ending = False
-        self._sent_at = edge.rooms.clock.tick()
+        self._clock = edge.rooms.clock
+        self._sent_at = self._clock.tick()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         me = asyncio.current_task()
@@ -145,23 +146,23 @@ class Events:
             await self._finish(send)
             return
         self._started = self._ending = True
-        await Json(plan, of_served(served, self._edge.rooms.clock))(send)
+        await Json(plan, of_served(served, self._clock))(send)
 
     async def _start(self, send: Send, served: Served | None) -> None:
         if self._started:
             return
         self._started = True
-        told = of_served(served, self._edge.rooms.clock) if served is not None else {}
+        told = of_served(served, self._clock) if served is not None else {}
         await send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_HEADERS, *_raw(told)]})
 
     async def _send(self, send: Send, piece: bytes) -> None:
         async with self._turn:
-            self._sent_at = self._edge.rooms.clock.tick()
+            self._sent_at = self._clock.tick()
             await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _pulse(self, send: Send) -> None:
         """A comment whenever nothing has gone out for as long as the interval."""
-        clock, interval = self._edge.rooms.clock, self._edge.settings.keepalive_s
+        clock, interval = self._clock, self._edge.settings.keepalive_s
         wait = interval
         while True:
             await clock.sleep(wait)

@@ -40,6 +40,7 @@ UNITS: dict[str, str] = {
     "TokensIn": "Count",
     "TokensOut": "Count",
     "TokensCached": "Count",
+    "TokensCompressed": "Count",
     "CostMicroUSD": "None",
     "SavedMicroUSD": "None",
     "CostUnknown": "Count",
@@ -99,7 +100,7 @@ HIT_METRICS = {
 }
 CACHE_METRICS = {"hit": "CacheHit", "miss": "CacheMiss", "bypass": "CacheBypass"}
 FINISH_METRICS = {"stop": "Completed", "tool_calls": "Completed", "length": "Truncated", "content_filter": "Filtered"}
-BESIDE = frozenset({"shadow", "judge"})
+BESIDE = frozenset({"shadow", "judge", "refresh"})
 """Routes of calls that the gateway makes of its own accord: they cost, but they are nobody's request."""
 FLAG_METRICS = {"injection": "InjectionFlagged", "pii": "PIIFound", "guardrail": "GuardrailIntervened"}
 STORE_TROUBLE = ("store-error", "store-slow")
@@ -124,6 +125,8 @@ def metrics_of(note: Note) -> dict[str, float]:
     _money(note, found)
     if note.saved_usd is not None:
         found["SavedMicroUSD"] = float(note.saved_usd) * 1e6 if note.saved_usd else 0.0
+    if note.saved_tokens:
+        found["TokensCompressed"] = note.saved_tokens
     if note.confidence is not None:
         found["Confidence"] = note.confidence
     _add_cache(found, note)
