@@ -57,7 +57,14 @@ def run(given: Outcomes, seed: int = 0, count: int = DRAWS) -> dict[str, Any]:
     curves |= routed(given, tune, best)
     guard(curves, given, tune)
     draws = metrics.bootstrap_counts(len(test), count, seed)
-    return {name: row(curve, reference, test, draws) for name, curve in curves.items()}
+    rows = {name: row(curve, reference, test, draws) for name, curve in curves.items()}
+    kept = sorted(hull_of(given, tune), key=lambda model: given.cost[test, model].mean())
+    line = given.cost[test].mean(0)[kept], given.correct[test].mean(0)[kept]
+    for found in rows.values():
+        # A strategy that refuses leaves everything to the best single model, which is on the line.
+        over = found["accuracy"] - np.interp(found["usd_per_1k"] / 1000, *line)
+        found["over_mix"] = 0.0 if found["refused"] else finite(over * 100)
+    return rows
 
 
 def single(given: Outcomes, model: int) -> Curve:
@@ -126,7 +133,7 @@ def tuned(curve: Curve, given: Outcomes, tune: np.ndarray) -> int | None:
 
 def read(given: Outcomes) -> list[Seen]:
     """The questions as our strategies see them, by weights that were fitted without them."""
-    reader = Learner(weights(source_of(given.name)))
+    reader = Learner(weights(source_of(given.name, set(given.tasks))))
     return [reader.read(normalised(text)) for text in given.texts]
 
 
@@ -244,15 +251,17 @@ def row(curve: Curve, reference: tuple[np.ndarray, np.ndarray], test: np.ndarray
     quality, cost = curve.quality[test], curve.cost[test]
     means = quality.mean(0), cost.mean(0)
     found: dict[str, Any] = {}
+    drawn_q, drawn_c = draws @ quality, draws @ cost
+    drawn_held, drawn_paid = draws @ held, draws @ paid
     for part in PARTS:
         value = metrics.saving_at(*means, held.mean(), paid.mean(), part)
         found[f"saving_at_{round(part * 100)}"] = finite(value)
-    drawn_q, drawn_c = draws @ quality, draws @ cost
-    drawn_held, drawn_paid = draws @ held, draws @ paid
-    savings = [
-        metrics.saving_at(drawn_q[n], drawn_c[n], drawn_held[n], drawn_paid[n], 1.0) for n in range(0, len(draws), 4)
-    ]
-    found["ci"] = metrics.interval(np.array(savings))
+        savings = [
+            metrics.saving_at(drawn_q[n], drawn_c[n], drawn_held[n], drawn_paid[n], part)
+            for n in range(0, len(draws), 4)
+        ]
+        found[f"saving_at_{round(part * 100)}_ci"] = metrics.interval(np.array(savings))
+    found["ci"] = found["saving_at_100_ci"]
     found["refused"] = curve.chosen is None
     if curve.chosen is not None:
         at = curve.chosen
@@ -267,6 +276,7 @@ def row(curve: Curve, reference: tuple[np.ndarray, np.ndarray], test: np.ndarray
     else:
         # It refuses: the best single model answers everything, and nothing is saved.
         found |= {f"saving_at_{round(part * 100)}": 0.0 for part in PARTS}
+        found |= {f"saving_at_{round(part * 100)}_ci": [0.0, 0.0] for part in PARTS}
         found |= {
             "ci": [0.0, 0.0],
             "accuracy": finite(held.mean()), "usd_per_1k": finite(paid.mean() * 1000), "points": 0.0, "net_saving": 0.0,
@@ -299,6 +309,7 @@ def over_splits(given: Outcomes) -> dict[str, Any]:
             rows[name]["splits"] = {
                 "net_saving": [found[name]["net_saving"] for found in more if name in found],
                 "points": [found[name]["points"] for found in more if name in found],
+                "over_mix": [found[name]["over_mix"] for found in more if name in found],
                 "refused": sum(bool(found[name]["refused"]) for found in more if name in found),
             }
     return rows

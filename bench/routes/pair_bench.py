@@ -33,7 +33,7 @@ class Tally:
     accuracy: list[float] = field(default_factory=list)
     savings: dict[float, list[float]] = field(default_factory=lambda: {part: [] for part in PARTS})
     drawn: list[float] = field(default_factory=list)
-    drawn_saving: list[float] = field(default_factory=list)
+    drawn_savings: dict[float, list[float]] = field(default_factory=lambda: {part: [] for part in PARTS})
     served: list[bool] = field(default_factory=list)
 
     def add(self, score: Score, given: Pairs, test: np.ndarray, serves: bool, draws: np.ndarray) -> None:
@@ -50,7 +50,9 @@ class Tally:
             again = np.repeat(np.arange(len(test)), drawn)
             self.drawn.append(metrics.apgr(score[again], weak[again], strong[again]))
             quality, cost = points(score[again], weak[again], strong[again], given)
-            self.drawn_saving.append(metrics.saving_at(quality, cost, strong[again].mean(), given.strong_usd, 1.0))
+            for part in PARTS:
+                saving = metrics.saving_at(quality, cost, strong[again].mean(), given.strong_usd, part)
+                self.drawn_savings[part].append(saving)
 
     def row(self) -> dict[str, Any]:
         """The JSON row: how its score ranks, and what it saves; one that refuses to serve saves nothing."""
@@ -69,7 +71,8 @@ class Tally:
         for part in PARTS:
             value = 0.0 if refused else float(np.mean(self.savings[part]))
             found[f"saving_at_{round(part * 100)}"] = finite(value)
-        found["saving_ci"] = [0.0, 0.0] if refused else metrics.interval(np.array(self.drawn_saving))
+            drawn = metrics.interval(np.array(self.drawn_savings[part]))
+            found[f"saving_at_{round(part * 100)}_ci"] = [0.0, 0.0] if refused else drawn
         return found
 
 

@@ -10,13 +10,15 @@ import gzip
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from edgewise.routing.tokens import estimate
 
 SEED = 20261122
 PRICED_AT = datetime(2024, 12, 15, tzinfo=UTC)
@@ -95,37 +97,44 @@ def outcomes(table: Path, questions: Path, name: str) -> Outcomes:
     import pyarrow.parquet as pq
 
     asked = list(lines(questions))
-    place = {(row["task"], row["qid"]): number for number, row in enumerate(asked)}
+    place = {(str(row.get("task") or ""), str(row["qid"])): number for number, row in enumerate(asked)}
     columns = pq.read_table(table).to_pydict()
     models = sorted(set(columns["model"]))
     column = {model: number for number, model in enumerate(models)}
     shape = (len(asked), len(models))
     correct = np.full(shape, np.nan)
-    tokens = np.zeros(shape)
+    tokens = np.full(shape, np.nan)
     strict = np.ones(shape)
     answers = np.full(shape, None, dtype=object)
-    given = columns.get("strict_json") or [True] * len(columns["model"])
+    blank: list[Any] = [None] * len(columns["model"])
     for task, qid, model, right, answer, out, json_ok in zip(
-        columns["task"], columns["qid"], columns["model"], columns["correct"], columns["answer"],
-        columns["out_tokens"], given, strict=True,
+        columns.get("task", blank), columns["qid"], columns["model"], columns["correct"], columns.get("answer", blank),
+        columns.get("out_tokens", blank), columns.get("strict_json", blank), strict=True,
     ):  # fmt: skip
-        at = place.get((task, qid)), column[model]
+        at = place.get((str(task or ""), str(qid))), column[model]
         if at[0] is None or right is None:
             continue
-        correct[at], tokens[at], strict[at], answers[at] = float(right), _number(out), float(bool(json_ok)), answer
-    prompt = np.array([float(row.get("prompt_tokens") or len(row["question"]) / 4) for row in asked])
+        correct[at], answers[at] = float(right), answer if answer != "" else None
+        tokens[at] = np.nan if out is None else float(out)
+        strict[at] = float(json_ok is not False)
+    for number in range(len(models)):
+        # A length that was not recorded is the model's usual one; where none was, its cost is unknown.
+        known = tokens[np.isfinite(tokens[:, number]), number]
+        tokens[~np.isfinite(tokens[:, number]), number] = np.median(known) if len(known) else np.nan
+    prompt = np.array([float(row.get("prompt_tokens") or estimate(row["question"])) for row in asked])
     cost = np.full(shape, np.nan)
     for model, number in column.items():
         rates = _rates(model)
         if rates is not None:
             cost[:, number] = (prompt * rates[0] + tokens[:, number] * rates[1]) / 1e6
+    # A model that left out too many questions would cost the others those questions.
     whole = np.isfinite(correct).mean(axis=0) > 0.995
     keep = whole & np.isfinite(cost).all(axis=0)
     rows = np.isfinite(correct[:, keep]).all(axis=1)
     return Outcomes(
         name=name,
         texts=[row["question"] for row, kept in zip(asked, rows, strict=True) if kept],
-        tasks=[row["task"] for row, kept in zip(asked, rows, strict=True) if kept],
+        tasks=[str(row.get("task") or "") for row, kept in zip(asked, rows, strict=True) if kept],
         models=[model for model, kept in zip(models, keep, strict=True) if kept],
         correct=correct[rows][:, keep],
         answers=answers[rows][:, keep],
@@ -134,10 +143,6 @@ def outcomes(table: Path, questions: Path, name: str) -> Outcomes:
         strict=strict[rows][:, keep],
         unpriced=[m for m, w, k in zip(models, whole, keep, strict=True) if w and not k],
     )
-
-
-def _number(value: Any) -> float:
-    return float(value) if value is not None and math.isfinite(float(value)) else 0.0
 
 
 HAND_PRICES = {
@@ -202,12 +207,12 @@ def halves(count: int, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
     return order[: count // 2], order[count // 2 :]
 
 
-def source_of(name: str) -> str:
+def source_of(name: str, tasks: Iterable[str] = ()) -> str:
     """The recorded source whose questions a set shares: what a fit must be without to be tried on it."""
-    for source in ("mmlu", "gsm8k"):
-        if source in name:
-            return source
-    return "gsm8k" if "zeroeval" in name else ""
+    told = " ".join([name, *tasks]).lower()
+    if "zeroeval" in told or "gsm" in told:
+        return "gsm8k"
+    return "mmlu" if "mmlu" in told else ""
 
 
 def finite(value: Any) -> float | None:
