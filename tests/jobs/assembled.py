@@ -22,7 +22,7 @@ from edgewise.jobs.room import Options
 from edgewise.settings import Settings
 from tests.jobs.stack import pump
 
-OPTIONS = Options(lease_s=1.5)
+OPTIONS = Options(lease_s=3)
 
 
 class Mortal:

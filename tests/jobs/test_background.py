@@ -20,7 +20,7 @@ from edgewise.api.making import Making, pace_of
 from edgewise.aws import Aws, Table
 from edgewise.chat import ChatRequest, text_of
 from edgewise.clock import Deadline, FakeClock, SystemClock
-from edgewise.errors import InvalidRequest, UpstreamRefused
+from edgewise.errors import InvalidRequest, UpstreamDied, UpstreamRefused
 from edgewise.jobs.answers.dynamodb import DynamoShelf
 from edgewise.jobs.answers.kept import Kept, Made
 from edgewise.jobs.answers.work import AnswerWork
@@ -61,13 +61,17 @@ class GatedCaller(fakes.FakeCaller):
 
     async def stream(self, model: Any, request: ChatRequest, deadline: Deadline, trail: Any) -> Any:
         chunks = await super().stream(model, request, deadline, trail)
-        return self._gated(chunks) if "slow" in str(request.messages[-1]["content"]) else chunks
+        mended = self.script is not _script
+        return self._gated(chunks) if "slow" in str(request.messages[-1]["content"]) and not mended else chunks
 
     async def _gated(self, chunks: Any) -> AsyncGenerator[Any, None]:
         try:
             for _ in range(3):
                 yield await anext(chunks)
             await self.gate.wait()
+            if "frail" in str(self.calls[-1].messages[-1]["content"]):
+                self.script = lambda _: fakes.saying("said otherwise")
+                raise UpstreamDied("The provider's stream broke off.")
             async for chunk in chunks:
                 yield chunk
         finally:
@@ -166,6 +170,26 @@ async def test_its_stream_is_live_and_can_be_left_and_come_back_to(behind: Behin
     for after in (-1, 0, 3, len(events) - 2, len(events) + 9):
         replayed = [e async for e in await behind.client.responses.retrieve(id, stream=True, starting_after=after)]
         assert replayed == events[after + 1 :]
+
+
+async def test_an_answer_that_is_begun_anew_is_never_mixed_with_the_first(behind: Behind) -> None:
+    """A provider's stream breaks off after text was told, and the next one says something else."""
+    stream: Any = await behind.client.responses.create(model="m", input="slow and frail", background=True, stream=True)
+    first: list[Any] = []
+    async for event in stream:
+        first.append(event)
+        if said(first):
+            behind.gate.set()  # the rest of the first stream is an error
+    id = first[0].response.id  # noqa: A001
+    assert (first[-1].type, first[-1].code) == ("error", "restarted")
+    assert said(first) and "slow and frail".startswith(said(first))
+    again: Any = await behind.client.responses.retrieve(id, stream=True, starting_after=first[-1].sequence_number)
+    second = [event async for event in again]
+    assert said(second) == "said otherwise" == second[-1].response.output_text
+    assert [e.sequence_number for e in first + second] == list(range(len(first) + len(second)))
+    later: Any = [e async for e in await behind.client.responses.retrieve(id, stream=True)]
+    assert (said(later), [e.type for e in later].count("error")) == ("said otherwise", 0)
+    assert (await behind.client.responses.retrieve(id)).output_text == "said otherwise"
 
 
 async def test_cancelling_is_idempotent_and_gives_up_the_call(behind: Behind) -> None:
