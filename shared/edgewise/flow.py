@@ -468,6 +468,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         confidence=served.live.confidence if served.live else None,
         confidence_source=served.live.confidence_source if served.live else None,
         flags=(plan.flags if plan.late is None else (*plan.flags, *plan.late.flags)) if plan else (),
+        saved_tokens=plan.saved_tokens if plan else 0,
         features=choice.features if choice else hit.evidence if hit else {},
     )
 

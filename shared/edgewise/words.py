@@ -85,6 +85,8 @@ class Plan:
     """Placeholder to original, for redacted text that is restored in the answer."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Response headers that policy adds (`x-ratelimit-*`)."""
+    saved_tokens: int = 0
+    """About how many tokens of the prompt policy cut, as the key asks."""
     late: Late | None = None
     """What policy finds and pays for this request besides its calls; None where it can't."""
     context: Mapping[str, Any] = field(default_factory=dict)
@@ -402,4 +404,5 @@ class Note:
     confidence: float | None = None
     confidence_source: str | None = None
     flags: tuple[str, ...] = ()
+    saved_tokens: int = 0
     features: Mapping[str, Any] = field(default_factory=dict)

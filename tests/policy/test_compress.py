@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,56 @@ def test_whitespace_goes_outside_code_and_stays_inside() -> None:
     shorter, saved = compress(request, Compress(whitespace=True))
     assert shorter.messages[0]["content"] == "a b\n\nc\n```\nx  =  1\n\n\n\ny\n```\n  d e"
     assert saved > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"text":  "two  spaces",\n\n\n\n "n": 1}',
+        "~~~\nmake:  all\n\n\n\n~~~",
+        "    indented  =  code  # like   this",
+        "name\t\tage",
+        "| a   | b |",
+        "Name    Age   City",
+        'replace "a  b" by `c  d`',
+        "```python\nx  =  1\n",
+    ],
+)
+def test_what_spaces_mean_something_in_keeps_them(text: str) -> None:
+    request = chat(("user", text))
+    assert compress(request, Compress(whitespace=True))[0] is request
+
+
+def test_only_what_users_said_is_shortened() -> None:
+    wide = f"a   b\n\n\n\n{LONG}"
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":   1}'}}
+    kept: list[dict[str, Any]] = [
+        {"role": "system", "content": wide},
+        {"role": "developer", "content": wide},
+        {"role": "assistant", "content": wide, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": wide},
+    ]
+    request = ChatRequest({"messages": [*kept, {"role": "user", "content": f"{LONG}\n\nwhy   so?"}]})
+    shorter, _ = compress(request, Compress(whitespace=True, duplicates=True))
+    assert shorter.messages == [*kept, {"role": "user", "content": "why so?"}]
+
+
+@given(
+    st.lists(st.sampled_from([LONG, "x  =  1", "", "def f():", '{"a":  1}']), max_size=8).map("\n\n".join),
+    st.sampled_from(["```", "~~~"]),
+)
+def test_code_in_fences_arrives_letter_by_letter(code: str, fence: str) -> None:
+    block = f"{fence}\n{code}\n{fence}"
+    request = chat(("user", f"{LONG}\n\nold"), ("assistant", "yes"), ("user", f"look   here\n\n{block}\n\nwhy?"))
+    shorter, _ = compress(request, Compress(whitespace=True, duplicates=True))
+    assert block in shorter.messages[-1]["content"]
+
+
+def test_what_is_dropped_for_having_been_said_is_still_there() -> None:
+    """Old turns go first: a paragraph whose only other copy goes with them stays."""
+    request = chat(("user", LONG * 4), ("assistant", "ok"), ("user", f"{LONG * 4}\n\nand?"))
+    shorter, _ = compress(request, Compress(duplicates=True, history_tokens=64))
+    assert [m["content"] for m in shorter.messages] == [f"{LONG * 4}\n\nand?"]
 
 
 def test_a_paragraph_that_was_there_goes() -> None:

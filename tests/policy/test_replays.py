@@ -62,9 +62,9 @@ class Door(PolicyHouse):
         self.asked = 0
         super().__init__(script=self._next, aws=aws, **settings)
         install(self.app, self.policy, self.settings, aws or Aws(), self.clock, self._later)
-        self.timers: list[Callable[[], object]] = []
+        self.timers: list[Callable[[], Any]] = []
 
-    def _later(self, _: float, work: Callable[[], object]) -> asyncio.TimerHandle:
+    def _later(self, _: float, work: Callable[[], Any]) -> asyncio.TimerHandle:
         self.timers.append(work)
         return asyncio.get_running_loop().call_later(3600, work)
 
@@ -190,7 +190,7 @@ async def slow_first_try(one: Door) -> asyncio.Task[Got]:
     one.rooms.caller.latency_s = 20.0  # type: ignore[attr-defined]
     first = asyncio.create_task(one.sdk(0))
     await until(lambda: bool(one.timers))
-    one.timers.pop()()
+    assert await one.timers.pop()()
     return first
 
 
@@ -237,7 +237,7 @@ async def test_without_the_store_a_retry_is_served_anew() -> None:
     door = Door()
     tries = Tries(_Down, "m", door.clock)
     assert await tries.elsewhere() is None
-    tries.claim()
+    assert not await tries.claim()
     await tries.end(SAVED)
 
 

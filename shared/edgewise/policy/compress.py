@@ -1,36 +1,41 @@
 """Shorter prompts with the same question: only what a key asks for, and what was saved is told.
 
-Four cuts, each off until asked for. Whitespace: runs of spaces and of empty lines outside code. Duplicates: a long
-paragraph that the conversation already had. History: the oldest turns, whole turns at a time, until the rest fits
+Four cuts, each off until asked for. Whitespace: runs of spaces and of empty lines. Duplicates: a long paragraph of a
+user's turn that the conversation already had. History: the oldest turns, whole turns at a time, until the rest fits
 (a tool's result is never parted from the call it answers). Examples: of the few-shot pairs that a client marks by
 OpenAI's convention (system messages named `example_user` and `example_assistant`), those most like the question.
 
-The last user turn and the operator's own instructions are never cut. Similarity is of words unless an embedder is
-handed in.
+Left alone whatever is asked: the operator's instructions, tools' calls and results, JSON, code in fences, in backticks
+and by indentation, what stands in double quotes, and lines that are rows of a table. History goes first, so that what
+is dropped for having been said before is still there. Similarity is of words unless an embedder is handed in.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.chat import ChatRequest, text_of
+from edgewise.patterns import later
 from edgewise.policy.texts import tokens_of
 
 if TYPE_CHECKING:
     from edgewise.policy.terms import Compress
 
 Message = Mapping[str, Any]
+Change = Callable[[str], str]
 
 MIN_DUPLICATE_CHARS = 120
 EXAMPLE = ("example_user", "example_assistant")
-_FENCE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
-_SPACES = re.compile(r"(?<=\S)[ \t]{2,}")
-_TRAILING = re.compile(r"[ \t]+(?=\n)")
-_BLANKS = re.compile(r"\n{3,}")
-_WORD = re.compile(r"\w+")
+_FENCE = later(r"(```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z))", re.DOTALL)
+_KEPT_SPAN = later(r"(`[^`\n]*`|\"[^\"\n]*\")")
+_SPACES = later(r"(?<=\S) {2,}(?=\S)")
+_TRAILING = later(r"[ \t]+(?=\n)")
+_BLANKS = later(r"\n{3,}")
+_WORD = later(r"\w+")
 
 
 class Likeness(Protocol):
@@ -54,53 +59,82 @@ def compress(request: ChatRequest, wanted: Compress, likeness: Likeness | None =
     messages: list[Message] = list(request.messages)
     if wanted.examples is not None:
         messages = _select_examples(messages, wanted.examples, likeness or Words())
+    if wanted.history_tokens is not None:
+        messages = _trim(messages, wanted.history_tokens)
     if wanted.duplicates:
         messages = _drop_duplicates(messages)
     if wanted.whitespace:
         messages = [_with_text(message, _squeeze) for message in messages]
-    if wanted.history_tokens is not None:
-        messages = _trim(messages, wanted.history_tokens)
     if messages == request.messages:
         return request, 0
     shorter = replace(request, body={**request.body, "messages": messages})
     return shorter, max(0, tokens_of(request) - tokens_of(shorter))
 
 
-def _with_text(message: Message, change: Any) -> Message:
+def _with_text(message: Message, change: Change) -> Message:
+    """A user's message with `change` made to its prose: what is between fences, and no JSON document."""
+
+    def prose(text: str) -> str:
+        if _is_json(text):
+            return text
+        pieces = _FENCE.split(text)
+        pieces[::2] = [change(piece) for piece in pieces[::2]]
+        return "".join(pieces)
+
     content = message.get("content")
+    if message.get("role") != "user":
+        return message
     if isinstance(content, str):
-        changed: Any = change(content)
+        changed: Any = prose(content)
     elif isinstance(content, list):
         changed = [
-            {**part, "text": change(part["text"])} if isinstance(part.get("text"), str) else part for part in content
+            {**part, "text": prose(part["text"])} if isinstance(part.get("text"), str) else part for part in content
         ]
     else:
         return message
     return message if changed == content else {**message, "content": changed}
 
 
+def _is_json(text: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _squeeze(text: str) -> str:
-    pieces = _FENCE.split(text)
-    for at in range(0, len(pieces), 2):
-        pieces[at] = _BLANKS.sub("\n\n", _TRAILING.sub("", _SPACES.sub(" ", pieces[at])))
+    lines = [line if _is_kept(line) else _squeezed(line) for line in text.split("\n")]
+    return _BLANKS.sub("\n\n", _TRAILING.sub("", "\n".join(lines)))
+
+
+def _is_kept(line: str) -> bool:
+    """Code by indentation, and rows of a table: by tabs, by bars, or by more than one run of spaces."""
+    return line.startswith("    ") or "\t" in line or line.lstrip()[:1] == "|" or len(_SPACES.findall(line)) > 1
+
+
+def _squeezed(line: str) -> str:
+    pieces = _KEPT_SPAN.split(line)
+    pieces[::2] = [_SPACES.sub(" ", piece) for piece in pieces[::2]]
     return "".join(pieces)
 
 
 def _drop_duplicates(messages: list[Message]) -> list[Message]:
-    """Without the paragraphs that an earlier message already had; the last turn keeps all of its own words."""
+    """Without the long paragraphs that stand, word for word, in an earlier one of `messages`."""
     seen: set[str] = set()
+    kept = []
+    for message in messages:
+        kept.append(_with_text(message, lambda text: _fresh(text, seen)))
+        for text in text_of(message.get("content")).split("\n\n"):
+            if len(key := " ".join(text.split())) >= MIN_DUPLICATE_CHARS:
+                seen.add(key)
+    return kept
 
-    def fresh(text: str) -> str:
-        kept = []
-        for paragraph in text.split("\n\n"):
-            key = " ".join(paragraph.split())
-            if len(key) >= MIN_DUPLICATE_CHARS and key in seen:
-                continue
-            seen.add(key)
-            kept.append(paragraph)
-        return "\n\n".join(kept)
 
-    return [_with_text(message, fresh) if message.get("role") != "assistant" else message for message in messages]
+def _fresh(text: str, seen: set[str]) -> str:
+    return "\n\n".join(part for part in text.split("\n\n") if " ".join(part.split()) not in seen)
 
 
 def _turns(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:

@@ -187,9 +187,10 @@ class Tries:
         self._clock = clock
         self._claimed: asyncio.Future[bool] | None = None
 
-    def claim(self) -> None:
-        """Begin to write down that this try is under way."""
+    def claim(self) -> asyncio.Future[bool]:
+        """Begin to write down that this try is under way; done when it is."""
         self._claimed = self._claimed or asyncio.ensure_future(self._claim())
+        return self._claimed
 
     async def _claim(self) -> bool:
         try:

@@ -165,6 +165,7 @@ class PolicyRoom:
             flags=checked.flags,
             masked=checked.masked,
             headers=_headers(ticket, saved),
+            saved_tokens=saved,
             late=checked.late,
             context={"lines": lines, "ticket": ticket},
         )

@@ -89,6 +89,8 @@ def line_of(note: Note) -> dict[str, Any]:
         line["edgewise.confidence_source"] = note.confidence_source
     if note.features:
         line["edgewise.features"] = {key: _plain(value) for key, value in note.features.items()}
+    if note.saved_tokens:
+        line["edgewise.compressed_tokens"] = note.saved_tokens
     if note.flags:
         line["edgewise.flags"] = list(note.flags)
     if note.attempts:

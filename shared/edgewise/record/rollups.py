@@ -34,6 +34,7 @@ SUMMED = {
     "throttled": "Throttled",
     "tokens_in": "TokensIn",
     "tokens_out": "TokensOut",
+    "tokens_compressed": "TokensCompressed",
     "hits": "CacheHit",
     "hits_semantic": "CacheHitSemantic",
     "misses": "CacheMiss",
