@@ -28,7 +28,8 @@ from edgewise.cache.semantic.verifier import leads, reading, vetoed
 
 OUT = Path("shared/edgewise/cache/semantic/verifier.json")
 PAIRS = Path("bench/pairs")
-ENGLISH = ("english_a.txt", "english_b.txt", "english_c.txt", "english_d.txt")
+ENGLISH = ("english_a.txt", "english_b.txt", "english_c.txt", "english_d.txt", "english_e.txt")
+CHINESE = ("chinese.txt", "chinese_b.txt")
 TREES, LEAF, TRIED = 60, 8, 12
 
 
@@ -226,7 +227,7 @@ def flat(model: Any) -> dict[str, Any]:
 
 def training(folder: Path) -> tuple[list[Pair], Any]:
     """Pairs with their weights: Chinese twice and fow-cache's three times, since there are fewer of them."""
-    english, chinese, recorded = own(ENGLISH) + repeats(), own(["chinese.txt"]), fow(folder)
+    english, chinese, recorded = own(ENGLISH) + repeats(), own(CHINESE), fow(folder)
     pairs = english + chinese + recorded
     weights = np.array([1] * len(english) + [2] * len(chinese) + [3] * len(recorded))
     return pairs, weights

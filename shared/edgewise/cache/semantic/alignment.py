@@ -88,9 +88,9 @@ def _likeness(a: str, b: str, lexicon: English) -> float:
 
 
 def misspelt(a: str, b: str, lexicon: English) -> bool:
-    """One of the two is no known word and one or two letters away from the other."""
-    if min(len(a), len(b)) < 5 or a[0] != b[0] or abs(len(a) - len(b)) > 2:
+    """One of the two is no known word and one or two letters away from the other, or has two letters changed about."""
+    if min(len(a), len(b)) < 4 or a[0] != b[0] or abs(len(a) - len(b)) > 2:
         return False
     if lexicon.known(a) == lexicon.known(b):
         return False
-    return SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.84
+    return sorted(a) == sorted(b) or SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.84

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from edgewise.cache.semantic.alignment import CLOSE, Aligned, align, likeness, misspelt
@@ -92,7 +93,10 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
         frozenset(n for n in a.names if n not in b.text.lower()),
         frozenset(n for n in b.names if n not in a.text.lower()),
     )
-    code_swap, code_extra = _sets(a.codes, b.codes)
+    code_swap, code_extra = _sets(
+        frozenset(code for code in a.codes if not (code.isalpha() and code in b.text.lower())),
+        frozenset(code for code in b.codes if not (code.isalpha() and code in a.text.lower())),
+    )
     negation = float(a.negations % 2 != b.negations % 2)
     dice = 2 * len(a.pieces & b.pieces) / max(1, len(a.pieces) + len(b.pieces))
     words_a, words_b = max(1, len(a.words)), max(1, len(b.words))
@@ -268,9 +272,22 @@ def _numbers(a: Numbers, b: Numbers) -> tuple[float, float]:
 
 
 def reversed_roles(a: Reading, b: Reading) -> bool:
-    """The same word is where from in one and where to in the other, or stands on the other side of 'than'."""
+    """The same word is where from in one and where to in the other, or stands on the other side of 'than', or two
+    have changed places around a word that says what one does to the other."""
     turned = {("from", "to"), ("to", "from"), ("before-than", "after-than"), ("after-than", "before-than")}
-    return any((role, b.roles.get(word)) in turned for word, role in a.roles.items())
+    if any((role, b.roles.get(word)) in turned for word, role in a.roles.items()):
+        return True
+    # In the passive who does it stands last.
+    return ("by" in a.words) == ("by" in b.words) and bool(_around(a) & {(y, via, x) for x, via, y in _around(b)})
+
+
+def _around(text: Reading) -> set[tuple[str, str, str]]:
+    """(name or number, what stands between, name or number), for every two of the text's in their order."""
+    found = set()
+    at = [i for i, word in enumerate(text.row) if word in text.names or word[0].isdigit()]
+    for left, right in pairwise(at):
+        found |= {(text.row[left], via, text.row[right]) for via in text.row[left + 1 : right]}
+    return found
 
 
 _AGAINST = (("on", "off"), ("with", "without"), ("before", "after"), ("over", "under"))

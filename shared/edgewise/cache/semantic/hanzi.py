@@ -22,6 +22,10 @@ _COUNTED = re.compile(r"([零一二两三四五六七八九十])(?=[个人天年
 _LATIN = re.compile(r"[a-z][a-z0-9+#.\-]*")
 _FROM = re.compile(r"从(.{1,6}?)(?:坐|乘|打|开|到|去|往|飞|怎么|的)")
 _TO = re.compile(r"(?:到|去|往)(.{1,6}?)(?:怎么|要|的|多|坐|走|价|几|$)")
+_PERSON = re.compile(
+    r"[小老阿][张王李刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶余潘杜戴夏钟汪田任姜范方石姚]"
+)
+_IN_ROW = re.compile(_PERSON.pattern + r"|\d+|[a-z]+|[\u4e00-\u9fff]")
 _PUNCTUATION = re.compile(
     r"[\s\u3000-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65,.!?;:'\"()《》“”‘’、。！？；：（）…—-]+"
 )
@@ -104,7 +108,7 @@ def read_chinese(text: str) -> Reading:
         lemmas=frozenset(unit.lemma for unit in units),
         numbers=numbers,
         codes=frozenset(),
-        names=frozenset(),
+        names=frozenset(_PERSON.findall(low)),
         classes={kind: frozenset(several) for kind, several in classes.items()},
         negations=negations,
         denials=negations + sum(low.count(word) for word in known.implicit),
@@ -117,6 +121,7 @@ def read_chinese(text: str) -> Reading:
         particles=(),
         roles=_roles(low),
         pieces=frozenset(low[i : i + 2] for i in range(len(low) - 1)),
+        row=tuple(_IN_ROW.findall(low)),
     )
 
 

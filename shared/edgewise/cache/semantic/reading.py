@@ -36,7 +36,10 @@ _CONTRACTIONS = (
 _WORD = re.compile(
     r"[£$€]|%|\d{1,2}:\d{2}|\d+(?:\.\d+)+|\d+|[a-z][a-z0-9]*(?:[+#]+|(?:-[a-z0-9]+)+)?|[^\s\w.,;:!?()\"'\-]"
 )
-_CODE = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*|[A-Za-z]+[-_/]\d+|\w+_\w+|#\w+")
+_CODE = re.compile(
+    r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*|[A-Za-z]+[-_/]\d+|\w+_\w+|#\w+"
+    r"|\b[A-Za-z]{2,}(?:\.[A-Za-z]{2,})+\b|\b[a-z]{2,}[A-Z]\w*|(?<!\S)--?[a-z][\w-]+"
+)
 _NAME = re.compile(r"(?<![.!?\n]\s)(?<!^)(?<![\w'])[A-Z][\w&.-]*")
 _QUOTED = re.compile(r"\"([^\"]{2,60})\"|\u201c([^\u201d]{2,60})\u201d|`([^`]{1,60})`")
 _UNIT_SIZED = re.compile(r"^(\d+(?:\.\d+)?)([a-z]+)$")
@@ -90,7 +93,7 @@ class Reading:
     numbers: frozenset[tuple[str, str]]
     """(value, unit or ''), in plain digits."""
     codes: frozenset[str]
-    """Words that mix letters and digits, or are marked as code; compared to the letter."""
+    """Words that mix letters and digits, or are joined as in code; compared to the letter."""
     names: frozenset[str]
     classes: dict[str, frozenset[str]]
     """Closed class to its members that occur."""
@@ -112,6 +115,8 @@ class Reading:
     """Lemma to 'from', 'to', 'before-than' or 'after-than', for words tied to a direction."""
     pieces: frozenset[str]
     """Character trigrams."""
+    row: tuple[str, ...]
+    """Content words and numbers in their order: lemmas, plain digits, names as they are."""
 
 
 @lru_cache(maxsize=4096)
@@ -144,8 +149,8 @@ class _Reader:
             units=units,
             lemmas=frozenset(unit.lemma for unit in units),
             numbers=frozenset(numbers),
-            codes=codes | quoted,
-            names=names,
+            codes=codes | {text for text in quoted if not text.replace(" ", "").isalpha()},
+            names=names | {text for text in quoted if text.replace(" ", "").isalpha()},
             classes=self._classes(words),
             negations=sum(word in self.lexicon.negator for word in words),
             denials=sum(word in self.lexicon.negator or word in self.lexicon.implicit for word in words),
@@ -158,7 +163,12 @@ class _Reader:
             particles=tuple(word for word in words if word in _PARTICLES),
             roles=self._roles(words),
             pieces=frozenset(padded[i : i + 3] for i in range(len(padded) - 2)),
+            row=tuple(self._in_row(word, names) for word in words if word[0].isdigit() or self._is_content(word)),
         )
+
+    def _in_row(self, word: str, names: frozenset[str]) -> str:
+        value = self.lexicon.number_words.get(word)
+        return str(value) if value is not None else word if word in names else self.lexicon.lemma(word)
 
     def _phrased(self, words: list[str]) -> list[str]:
         """Phrases replaced by the word they mean; a phrase with a gap leaves the gap's words behind its own."""
@@ -275,7 +285,11 @@ class _Reader:
 
     def _poles(self, words: list[str]) -> frozenset[tuple[str, int]]:
         poles, lemma = self.lexicon.poles, self.lexicon.lemma
-        return frozenset(pole for word in words for pole in poles.get(word) or poles.get(lemma(word), ()))
+        return frozenset(
+            pole
+            for word in words
+            for pole in poles.get(word) or poles.get(lemma(word)) or poles.get(word.removesuffix("ly"), ())
+        )
 
     def _answers(self, low: str) -> frozenset[str]:
         return frozenset(kind for kind, pattern in self.lexicon.answers if pattern.search(low))
