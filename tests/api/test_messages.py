@@ -17,7 +17,10 @@ from edgewise.errors import InvalidRequest
 SIGNED = [{"type": "thinking", "thinking": "Hm, hm.", "signature": "sig"}, {"type": "redacted_thinking", "data": "x"}]
 CALLS = st.lists(
     st.fixed_dictionaries(
-        {"name": st.sampled_from(["f", "g"]), "arguments": st.dictionaries(st.text(max_size=3), st.integers())}
+        {
+            "name": st.sampled_from(["f", "g"]),
+            "arguments": st.dictionaries(st.text(max_size=3), st.integers(-(2**63), 2**63 - 1)),
+        }
     ),
     max_size=3,
 )
