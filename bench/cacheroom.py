@@ -1,9 +1,10 @@
 """CPU of one lookup in the cache room: a hit in memory, a hit in DynamoDB, a miss that leads, and what each part takes.
 
-    edgewise bench cacheroom [--calls 3000] [--json FILE]
+    edgewise bench cacheroom [--tables moto|dynalite] [--calls 3000] [--json FILE]
 
-The table is a moto server in another process, so only this process's CPU is counted; the baseline of each row is the
-bare operation underneath it (a dictionary lookup, the table's own `get`).
+The table is a server in another process, so only this process's CPU is counted; the baseline of each row is the bare
+operation underneath it (a dictionary lookup, the table's own `get`). dynalite (npm) keeps connections open, as
+DynamoDB does; moto closes each after one answer, and half of what a read costs then is connecting again.
 """
 
 from __future__ import annotations
@@ -88,9 +89,9 @@ async def in_memory(calls: int) -> dict[str, float]:
     }
 
 
-async def in_table(calls: int) -> dict[str, float]:
+async def in_table(calls: int, kind: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    async with tables("moto") as url:
+    async with tables(kind) as url:
         lean = Source(Keys("local", "local"))
         for name, source in (("lean client", lean), ("boto3", None)):
             aws = Aws(
@@ -153,16 +154,17 @@ class Forgetful:
         return await self._room.look(*asked)
 
 
-async def measure(calls: int) -> dict[str, float]:
-    return {**await in_memory(calls), **await in_table(max(20, calls // 20))}
+async def measure(calls: int, kind: str) -> dict[str, float]:
+    return {**await in_memory(calls), **await in_table(max(20, calls // 20), kind)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tables", choices=["moto", "dynalite"], default="moto")
     parser.add_argument("--calls", type=int, default=3_000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = asyncio.run(measure(options.calls))
+    found = asyncio.run(measure(options.calls, options.tables))
     for row, us in found.items():
         print(f"{row:<48}{us:>10.1f} us")
     if options.json:

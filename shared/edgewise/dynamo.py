@@ -152,14 +152,20 @@ class Dynamo:
         raise AssertionError("the last attempt returns or raises")
 
     def _post(self, operation: str, body: bytes) -> tuple[int, bytes]:
-        from http.client import HTTPException
+        from http.client import HTTPException, HTTPResponse
 
         headers = self.signed(operation, body, self._credentials())
+        lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+        asked = f"POST / HTTP/1.1\r\n{''.join(lines)}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
         fresh = not self._idle
         connection = self._connection()
         try:
-            connection.request("POST", "/", body, headers)
-            answer = connection.getresponse()
+            if connection.sock is None:
+                connection.connect()
+            # In one piece: `request` sends head and body apart, which is a system call and a packet more.
+            connection.sock.sendall(asked)
+            answer = HTTPResponse(connection.sock, method="POST")
+            answer.begin()
             text = answer.read()
         except (HTTPException, OSError) as error:
             connection.close()
