@@ -13,6 +13,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -145,6 +146,69 @@ def test_no_commands_no_code_from_outside(path: Path) -> None:
     banned = {"eval", "exec", "compile", "__import__", "ast.literal_eval", "pickle.loads", "pickle.load", "os.system"}
     found = {name for name in calls_in(path) if name in banned or name.startswith("subprocess.")}
     assert not found
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_file_delete_no_path_of_a_request_is_ever_a_file(path: Path) -> None:
+    """CVE-2024-4888: an id in a request named a file on the server, which was deleted. Here files are objects in a
+    bucket, found by the row of their tenant; the product writes and deletes nothing on its own disk."""
+    banned = {"os.remove", "os.unlink", "os.rename", "os.rmdir", "shutil.rmtree", "shutil.move", "tempfile.mktemp"}
+    calls = calls_in(path)
+    assert not calls & banned
+    if path.name == "compile.py":
+        return  # writes the catalogue when the product is built; nothing that serves imports it
+    assert not [name for name in calls if name.endswith((".unlink", ".write_text", ".write_bytes", ".rmdir"))]
+
+
+@pytest.mark.parametrize(
+    "key_id", ["' OR '1'='1", "x' UNION SELECT 1--", "../../etc/passwd", "key#id#root", "*", "%00"]
+)
+async def test_injection_after_authentication_ids_are_only_ever_compared(key_id: str) -> None:
+    """CVE-2024-4890, -5225, CVE-2025-45809: ids of administrators' requests went into SQL."""
+    house = PolicyHouse()
+    made = await house.key(tenant="acme")
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/rotate")):
+        got = await house.client().ask(method, f"/admin/keys/{quote(key_id, safe='')}{path}")
+        assert got.status == 404, (method, key_id, got.status)
+    assert (await house.chat(made["key"])).status == 200
+
+
+async def test_role_bypass_every_administrative_route_wants_the_scope() -> None:
+    """CVE-2025-0628, CVE-2024-6825: a viewer's key reached what was an administrator's."""
+    house = PolicyHouse()
+    plain = (await house.key(tenant="acme", terms={"scopes": ["*"]}))["key"]
+    asked = set()
+    for route in house.app.router.routes:
+        path = getattr(route, "path", "")
+        if not path.removeprefix("/v1").startswith("/admin"):
+            continue
+        for method in (getattr(route, "methods", None) or set()) - {"HEAD"}:
+            body: dict[str, Any] | None = {} if method not in ("GET", "DELETE") else None
+            got = await house.client(plain).ask(method, re.sub(r"\{[^}]+\}", "x", path), body)
+            assert (got.status, got.error["code"]) == (403, "scope_missing"), (method, path)
+            asked.add((method, path))
+    assert len(asked) >= 20
+
+
+async def test_callbacks_no_setting_of_a_key_names_code_or_a_place() -> None:
+    """CVE-2024-5751, CVE-2024-4889: callbacks and guardrails of a key's configuration were imported and run."""
+    house = PolicyHouse()
+    for name in ("callbacks", "success_callback", "guardrail_code", "post_call_rules", "custom_handler", "api_base"):
+        got = await house.client().ask("POST", "/admin/keys", {"terms": {name: "os.system"}})
+        assert (got.status, got.error["param"]) == (400, f"terms.{name}")
+
+
+async def test_sessions_there_are_none_to_outlive_their_key() -> None:
+    """CVE-2026-12772, -12795, -12796: sessions that never ended, and routes that forgot to ask for one. Here every
+    request shows its key: nothing is set in a browser, and a key that has ended ends at once."""
+    house = PolicyHouse()
+    made = await house.key(tenant="acme", expires_at=house.clock.now() + 60)
+    answers = [await house.chat(made["key"]), await house.client().ask("GET", "/admin/stats")]
+    assert [got.status for got in answers] == [200, 200]
+    assert not [got for got in answers if "set-cookie" in got.headers]
+    await house.clock.advance(61)
+    got = await house.client(None).ask("GET", "/v1/usage", headers={"cookie": f"session={made['key']}; token={ROOT}"})
+    assert got.status == 401 and (await house.chat(made["key"])).status == 401
 
 
 @pytest.mark.parametrize(
