@@ -74,6 +74,7 @@ def test_how_soon_an_answer_grows_old(text: str, age: str) -> None:
     [
         "What documents do I need for a Swedish work visa?",
         "By the way, do you offer wedding catering for vegans?",
+        "Is there a bus from Leeds to Whitby?",
         "Is there a cloakroom near platform nine, and how much is it?",
         "申请护照需要带哪些材料？",
     ],
@@ -91,6 +92,8 @@ def test_a_turn_that_stands_alone(text: str) -> None:
         "When will the refund arrive?",
         "Is that still possible?",
         "so what do I owe in total?",
+        "Is there a late cancellation charge?",
+        "Could you list everything I've ordered today?",
         "go ahead",
         "那个多少钱？",
         "好的",

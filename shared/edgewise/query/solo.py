@@ -21,7 +21,9 @@ _LEANING = any_of(
     "her", "hers", "ones?", "there's that", "then", "still", "again", "instead", "else", "too", "either", "already",
     "yet", "so far", "in total", "total", "altogether", "extra", "left over", "anyway", "same", "others?", "both",
     "former", "latter", "previous", "above", "earlier", "next one", "first one", "second one", "someone", "somebody",
-    "you (?:said|mentioned|suggested|told)", "i (?:said|mentioned|told|asked)", "we (?:discussed|talked|take|get|need)",
+    "you (?:said|mentioned|suggested|told)", "i (?:said|mentioned|told|asked)",
+    "i(?:'ve| have) (?:just )?(?:said|mentioned|told|asked|given|booked|ordered|chosen|picked|added|selected)",
+    "we (?:discussed|talked|take|get|need)",
     "similar", "original", "more details?", "better", "worse", "(?:your|the) (?:own |first |second |last |previous )?"
     "(?:response|answer|reply|examples?|suggestions?|solutions?|story|list|code|implementation|question)",
     "actually", "though", "now", "my (?:new|old)", "the (?:first|second|third|last|other|new|old|cheaper"
@@ -47,6 +49,11 @@ _BARE_THE = re.compile(
     r"|by|then|today|tomorrow|on|at|in|if|when|and|or|do|does|show|arrive|work|start|end|run|back|first"
     r"|too|much|anyway)(?![\w']))"
 )
+_WITHOUT_PLACE = re.compile(
+    r"^(?:is|are|was|were|will) there (?:be )?(?:an?|any|some) (?:[a-z-]+ ){0,3}[a-z-]+[?.! ]*$"
+)
+"""Whether there is such a thing depends on where or in what, and that was said before."""
+_PLACED = re.compile(r" (?:in|on|at|near|for|to|from|between|with|within|under|against|of|about) ")
 _OWN_ANTECEDENT = re.compile(
     r"(?<![\w'])(?:an?|any|some) [a-z].*[,;]|(?<![\w'])(?:an?|any|some) [a-z-]+ .*(?:and|if|but|or) "
 )
@@ -229,6 +236,8 @@ def stands_alone(text: str) -> bool:
     if leaning and not (leaning[0] in ("it", "they", "one") and _OWN_ANTECEDENT.search(shifted[: leaning.start()])):
         return False
     if any(noun not in _UNIQUE for noun in _BARE_THE.findall(shifted)):
+        return False
+    if _WITHOUT_PLACE.search(shifted) and not _PLACED.search(shifted):
         return False
     named = bool(_NAMED.search(text))
     return len({word for word in _CONTENT.findall(shifted) if word not in _THIN}) + named >= 3

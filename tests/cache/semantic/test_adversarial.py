@@ -29,7 +29,7 @@ MONTHS = ("January", "February", "March", "April", "June", "July", "August", "Se
 UNITS = ("kg", "litres", "miles", "hours", "minutes", "days", "metres", "euros", "weeks")
 OPPOSITES = (("open", "close"), ("buy", "sell"), ("increase", "decrease"), ("enable", "disable"), ("lock", "unlock"),
              ("import", "export"), ("accept", "reject"), ("pause", "resume"), ("before", "after"), ("with", "without"),
-             ("first", "last"), ("cheapest", "most expensive"), ("arrive", "depart"), ("public", "private"))  # fmt: skip
+             ("first", "last"), ("cheapest", "most expensive"), ("arrive", "depart"), ("open", "shut"))  # fmt: skip
 WORDS = ("rotate", "window", "parser", "ledger", "shipping", "token", "batch", "vector", "socket", "cursor")
 
 
