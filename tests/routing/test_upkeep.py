@@ -140,6 +140,8 @@ async def test_panels_become_plans_that_every_environment_uses(table: LearnTable
         await table.write_panel(panel)
     assert "less on 200 labels" in (await fold(table))["plans"]
     assert (await fold(table))["plans"] == "nothing new"
+    await table.write_panel(panels(1)[0])
+    assert (await fold(table))["plans"] == "waits for more than 1 new"
     await learning.load()
     choice = await stage.choose(request("How many apples of a garden with a bread make 12?"))
     assert choice.reason.startswith("fitted plan")

@@ -129,6 +129,25 @@ _BODIES: dict[str, dict[str, Any]] = {
         "additionalProperties": False,
         "properties": {"budgets": {"type": "array", "maxItems": 12, "items": _BUDGET}},
     },
+    "/v1/admin/models/{name}": {
+        "description": "Fields of a catalogue row, laid over the compiled ones. Prices are dollars per million tokens.",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {
+            "tier": {"enum": ["tiny", "small", "medium", "large", "huge"]},
+            "quality": {"type": "number", "minimum": 0, "maximum": 1},
+            "context": {"type": "integer", "minimum": 1, "maximum": 1000000000},
+            "output": {"type": "integer", "minimum": 1, "maximum": 1000000000},
+            "latency_ms": {"type": "number", "minimum": 1, "maximum": 10000000},
+            "auto": {"type": "boolean"},
+            "price": {
+                "type": ["object", "null"],
+                "required": ["i", "o"],
+                "properties": {name: {"type": "string", "pattern": "^[0-9]{1,5}(\\.[0-9]{1,6})?$"} for name in "iorw"},
+                "additionalProperties": False,
+            },
+        },
+    },
     "/v1/admin/bans": {
         "required": ["whom"],
         "additionalProperties": False,

@@ -18,7 +18,7 @@ from dataclasses import replace as changed
 from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock, Deadline
-from edgewise.errors import EdgewiseError
+from edgewise.errors import EdgewiseError, ModelNotFound
 from edgewise.routing import evidence
 from edgewise.routing.ask import Ask, demand_of, price, total
 from edgewise.routing.complexity import question_of
@@ -84,7 +84,7 @@ class Learning:
         panel = choice.features.get(SHADOW)
         if panel is None:
             return None
-        models = [m for name in panel if name != live.model.name for m in self.named(name)[:1]]
+        models = [m for name in panel if name != live.model.name for m in self._known(name)]
         demand = demand_of(plan.request)
         prices = [price(model, demand, self.corrections) for model in models]
         return Choice(
@@ -126,10 +126,17 @@ class Learning:
 
     def _cost(self, name: str, answer: Answer) -> float | None:
         """What this answer costs at the model's price, US dollars; None when that can't be known."""
-        model = next(iter(self.named(name)), None)
+        model = next(iter(self._known(name)), None)
         if model is None or model.price is None or answer.usage is None:
             return None
         return float(model.price.cost(answer.usage))
+
+    def _known(self, name: str) -> Sequence[Model]:
+        """The model of a name that was known when the choice was made."""
+        try:
+            return self.named(name)[:1]
+        except ModelNotFound:
+            return ()
 
     def _seen(self, request: ChatRequest) -> Seen:
         return self.knowing.read(question_of(request)).seen

@@ -17,6 +17,8 @@ from edgewise.routing.learn import Learner, Stored
 
 PLANS = "#plans"
 """Among the pairs' versions, the one of the fitted plans."""
+WAIT_SHARE = 20
+"""Plans are fitted anew when one panel in so many is new: a fit is the dearest thing that upkeep does."""
 MOST_PROOF = 1000
 """Labels of one tenant and pair that a guarantee rests on: the newest."""
 
@@ -78,8 +80,11 @@ async def fold_panels(table: Labels) -> str:
     """Fit plans to the newest panels, when there are new ones; what came of it."""
     panels = await table.panels()
     held = await table.load_plans()
-    if not panels or (held is not None and held[0].upto == panels[-1][0]):
+    fresh = [key for key, _ in panels if held is None or key > held[0].upto]
+    if not fresh:
         return "nothing new"
+    if held is not None and len(fresh) * WAIT_SHARE < len(panels):
+        return f"waits for more than {len(fresh)} new"
     found = [panel for _, panel in panels]
     state, told = _fitted(found)
     from edgewise.routing.panels import counts_of
