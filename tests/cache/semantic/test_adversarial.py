@@ -14,6 +14,8 @@ from edgewise.cache.semantic.meaning import scores_of
 from edgewise.cache.semantic.verifier import Verifier
 
 COS = 0.985
+UNHURRIED = settings(max_examples=60, deadline=None)
+"""The first pair reads the lexicon."""
 VERIFIER = Verifier.shipped()
 SUBJECTS = (
     "the annual report",
@@ -46,30 +48,35 @@ def two_of(several: tuple[str, ...]) -> st.SearchStrategy[tuple[str, str]]:
     return st.permutations(several).map(lambda row: (row[0], row[1]))
 
 
+@UNHURRIED
 @given(st.sampled_from(SUBJECTS), st.integers(2, 900), st.integers(2, 900), st.sampled_from(UNITS))
 def test_another_number(what: str, one: int, other: int, unit: str) -> None:
     if one != other:
         assert not served(f"Can I keep {what} for {one} {unit}?", f"Can I keep {what} for {other} {unit}?")
 
 
+@UNHURRIED
 @given(st.sampled_from(SUBJECTS), st.integers(2, 900), two_of(UNITS))
 def test_another_unit(what: str, number: int, units: tuple[str, str]) -> None:
     a, b = (f"Is {what} limited to {number} {unit}?" for unit in units)
     assert not served(a, b)
 
 
+@UNHURRIED
 @given(st.sampled_from(SUBJECTS), st.one_of(two_of(PLACES), two_of(DAYS), two_of(MONTHS)))
 def test_another_place_day_or_month(what: str, both: tuple[str, str]) -> None:
     a, b = (f"Where can I find {what} in {each}?" for each in both)
     assert not served(a, b)
 
 
+@UNHURRIED
 @given(two_of(PLACES), st.sampled_from(("fly from {} to {}", "send money from {} to {}", "get to {1} from {0} by bus")))
 def test_there_and_back(places: tuple[str, str], way: str) -> None:
     x, y = places
     assert not served(f"How do I {way.format(x, y)}?", f"How do I {way.format(y, x)}?")
 
 
+@UNHURRIED
 @given(two_of(PLACES), st.sampled_from(("beat", "visit", "sue", "outscore", "replace", "invade", "follow")))
 def test_who_does_it_to_whom(names: tuple[str, str], verb: str) -> None:
     x, y = names
@@ -77,17 +84,20 @@ def test_who_does_it_to_whom(names: tuple[str, str], verb: str) -> None:
     assert not served(f"Is {x} larger than {y}?", f"Is {y} larger than {x}?")
 
 
+@UNHURRIED
 @given(st.sampled_from(SUBJECTS), st.sampled_from(OPPOSITES))
 def test_the_opposite(what: str, pair: tuple[str, str]) -> None:
     a, b = (f"What is the right way to {word} {what} here?" for word in pair)
     assert not served(a, b)
 
 
+@UNHURRIED
 @given(st.sampled_from(SUBJECTS), st.sampled_from(("can", "should", "must", "may", "do")))
 def test_a_denial(what: str, verb: str) -> None:
     assert not served(f"When {verb} I return {what}?", f"When {verb} I not return {what}?")
 
 
+@UNHURRIED
 @given(two_of(WORDS), two_of(WORDS), st.sampled_from(("_", ".", "")))
 def test_another_identifier(one: tuple[str, str], other: tuple[str, str], joint: str) -> None:
     a, b = (f"What does {x}{joint or y.title()}{y if joint else ''} do in our code?" for x, y in (one, other))
@@ -95,13 +105,14 @@ def test_another_identifier(one: tuple[str, str], other: tuple[str, str], joint:
         assert not served(a, b)
 
 
+@UNHURRIED
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20), st.integers(1, 20))
 def test_another_version(a: int, b: int, c: int, d: int) -> None:
     if (a, b) != (c, d):
         assert not served(f"Is version {a}.{b} still maintained?", f"Is version {c}.{d} still maintained?")
 
 
-@settings(max_examples=40)
+@UNHURRIED
 @given(st.integers(0, 10_000), st.integers(3, 12))
 def test_a_question_padded_to_collide(seed: int, count: int) -> None:
     """Random words or syllables at the end, as an attack by search would leave them."""
