@@ -97,11 +97,12 @@ class Candidate:
     latency_ms: float
     quality: float
     """Probability that its answer to this request is good."""
+    cost: float = field(init=False)
+    """Expected dollars as a number to compare by; an unknown price is dearer than any known one."""
 
-    @property
-    def cost(self) -> float:
-        """Expected dollars as a number to compare by; an unknown price is dearer than any known one."""
-        return float("inf") if self.cost_usd is None else float(self.cost_usd)
+    def __post_init__(self) -> None:
+        # Compared some four hundred times a decision, so it is turned into a number once.
+        object.__setattr__(self, "cost", math.inf if self.cost_usd is None else float(self.cost_usd))
 
 
 @dataclass(frozen=True, slots=True)

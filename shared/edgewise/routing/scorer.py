@@ -15,7 +15,7 @@ goes straight to the strong model.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
@@ -156,7 +156,7 @@ def alone(cheap: Candidate, strong: Candidate, lam: float, mu: float, grader: Gr
     cost = checked + (1 - share) * KAPPA * strong.cost
     graded_ms = ALONE_ACCEPT * grader.latency_ms if grader is not None else 0.0
     latency = cheap.latency_ms + graded_ms + (1 - share) * strong.latency_ms
-    return replace(_scored((cheap,), strong, quality, cost, latency, lam, mu, share), grader=grader)
+    return _scored((cheap,), strong, quality, cost, latency, lam, mu, share, grader=grader)
 
 
 def graded(ask: Ask, cheap: Candidate, strong: Candidate, lam: float, mu: float) -> Scored | None:
@@ -179,10 +179,9 @@ def partner(ask: Ask, cheap: Candidate, strong: Candidate) -> Candidate | None:
         c
         for c in ask.candidates
         if c.cost_usd is not None
-        and c.model != cheap.model
-        and family(c.model.id) != family(cheap.model.id)
-        and c.quality >= cheap.quality - 0.12
         and c.cost < strong.cost / 4
+        and c.quality >= cheap.quality - 0.12
+        and family(c.model.id) != family(cheap.model.id)
     ]
     return min(able, key=lambda c: (c.cost - 0.02 * strong.cost * c.quality, c.model.name), default=None)
 
@@ -219,8 +218,8 @@ def _cascade(
 
 def _scored(
     first: tuple[Candidate, ...], strong: Candidate | None, quality: float, cost: float, latency_ms: float,
-    lam: float, mu: float, accept: float = 1.0,
+    lam: float, mu: float, accept: float = 1.0, *, grader: Grader | None = None,
 ) -> Scored:  # fmt: skip
     # An unknown price can't be weighed: such a plan stands behind every priced one.
     value = quality - lam * cost - mu * latency_ms / 1000 if cost != float("inf") else quality - 1e6
-    return Scored(first, strong, quality, cost, latency_ms, value, accept)
+    return Scored(first, strong, quality, cost, latency_ms, value, accept, grader)

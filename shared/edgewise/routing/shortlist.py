@@ -67,19 +67,21 @@ class Shortlist:
 
     def _best(self, models: Sequence[Model], demand: Demand) -> list[Model]:
         """The cheapest few of each tier, of different makers; those that rest only where nobody else is."""
-        by_tier: dict[str, list[tuple[bool, float, Model]]] = {}
-        for model in models:
+        by_tier: dict[str, list[tuple[bool, float, int]]] = {}
+        for number, model in enumerate(models):
             cost = self._cost(model, demand)
             if cost is not None:
-                by_tier.setdefault(model.tier, []).append((self.breakers.is_open(model.name), cost, model))
+                by_tier.setdefault(model.tier, []).append((self.breakers.is_open(model.name), cost, number))
         kept: list[Model] = []
         for tier in TIERS:
             makers: set[str] = set()
-            for _, _, model in sorted(by_tier.get(tier, ()), key=lambda row: row[:2]):
-                maker = family(model.id)
-                if maker not in makers and len(makers) < A_TIER:
+            for _, _, number in sorted(by_tier.get(tier, ())):
+                maker = family(models[number].id)
+                if maker not in makers:
                     makers.add(maker)
-                    kept.append(model)
+                    kept.append(models[number])
+                if len(makers) == A_TIER:
+                    break
         return kept or list(models)[:MOST]
 
     def _cost(self, model: Model, demand: Demand) -> float | None:
