@@ -134,19 +134,24 @@ def form(rng: random.Random, case: bytes) -> None:
 
 
 def request(_: random.Random, case: bytes) -> None:
-    """A body is refused, or has one canonical form, whatever the order of its keys; the guards can read it too."""
+    """A body is refused, or has one canonical form, whatever the order of its keys; the guards, compression
+    and the bound on its tokens can read it too."""
     from edgewise.api import body, chat
     from edgewise.api.door import Knock
+    from edgewise.policy.compress import compress
     from edgewise.policy.guards.guard import Guard
-    from edgewise.policy.terms import Guards
+    from edgewise.policy.terms import Compress, Guards
     from edgewise.query.canonical import canonical, digest
+    from edgewise.routing.bound import most_prompt_tokens
     from edgewise.words import Credentials
 
     try:
         parsed = body.parse(case, 64)
         again = _reversed(parsed)
         asked = chat.parse(parsed, Knock(Credentials("k", "/v1/chat/completions")))
-        run(Guard().check(asked, Guards(pii="redact")))
+        checked = run(Guard().check(asked, Guards(pii="redact"))).request
+        most_prompt_tokens(checked)
+        compress(checked, Compress(whitespace=True, duplicates=True, history_tokens=64, examples=1))
     except EdgewiseError:
         return
     other = chat.parse(again, Knock(Credentials("k", "/v1/chat/completions")))
