@@ -6,7 +6,7 @@ is the application; the chat route is a bare ASGI endpoint in it, and no schema 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 OpenRooms = Callable[[], AbstractAsyncContextManager[Rooms]]
 """Opens the rooms when the app starts and closes them when it stops."""
-Ready = Callable[[], Awaitable[dict[str, bool]]]
-"""Which of the parts behind the gateway answer."""
+Ready = Callable[[], Awaitable[Mapping[str, bool | str]]]
+"""Which of the parts behind the gateway answer: True, or False, and then nobody should be sent here; or, as text, what
+is missing that costs only hits."""
 Routes = Iterable[BaseRoute] | Callable[[], Iterable[BaseRoute]]
 """Routes, or what imports and makes them when they are first wanted."""
 

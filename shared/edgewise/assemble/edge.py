@@ -71,7 +71,7 @@ def around(house: House) -> FastAPI:
     return application
 
 
-async def _ready(house: House) -> dict[str, Any]:
+async def _ready(house: House) -> dict[str, bool | str]:
     """Whether each table that there is answers a read; and, as text, what is missing that costs only hits."""
 
     async def answers(name: str) -> bool:
@@ -84,7 +84,7 @@ async def _ready(house: House) -> dict[str, Any]:
 
     settings = house.settings
     tables = {"cache": settings.cache_table, "state": settings.state_table}
-    parts: dict[str, Any] = {part: await answers(name) for part, name in tables.items() if name}
+    parts: dict[str, bool | str] = {part: await answers(name) for part, name in tables.items() if name}
     missing = house.cache.meaning.missed() if isinstance(house.cache.meaning, LateMeaning) else ""
     return {**parts, "meaning": missing} if missing else parts
 
