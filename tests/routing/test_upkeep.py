@@ -17,7 +17,7 @@ from edgewise.routing.labels import Asked, Label, Panel
 from edgewise.routing.learn import Stored
 from edgewise.routing.learning import Learning
 from edgewise.routing.upkeep import fold, learner_of
-from tests.routing.casting import Stage, request
+from tests.routing.casting import Stage, plan_for, request
 from tests.routing.test_fitted import table as plans_of
 from tests.routing.test_learn import questions
 
@@ -118,6 +118,16 @@ async def test_of_a_request_that_must_not_be_stored_nothing_is_remembered(
     asked = replace(request(NUMBERS, routing={"shadow": 1.0, "strategy": "simple"}), cache=CacheAsk(no_store=True))
     assert await stage.follow_up(asked, *await stage.ask(asked)) is None
     assert [row async for row in state_table.query("ask#acme#req_1")] == []
+
+
+async def test_past_a_soft_limit_no_money_is_spent_on_learning(table: LearnTable, clock: FakeClock) -> None:
+    stage, _ = environment(table, clock)
+    asked = request(NUMBERS, routing={"shadow": 1.0, "strategy": "simple", "prefer": "best"})
+    choice, live = await stage.ask(asked)
+    assert stage.room.follow_up(plan_for(asked, prefer_cheap=True), choice, live, "req_1") is None
+    assert stage.room.follow_up(plan_for(asked), choice, live, "req_2") is not None
+    assert stage.background is not None
+    await stage.background.drain()
 
 
 def panels(count: int) -> list[Panel]:

@@ -82,7 +82,8 @@ class Learning:
         if self.table is not None and self.background is not None:
             self.background.spawn(self._remember(self.table, plan, (pair[0], pair[1]), live.model, request_id))
         panel = choice.features.get(SHADOW)
-        if panel is None:
+        # Past a budget's soft limit money is for answers.
+        if panel is None or plan.prefer_cheap:
             return None
         models = [m for name in panel if name != live.model.name for m in self._known(name)]
         demand = demand_of(plan.request)
