@@ -199,7 +199,7 @@ class Settings(BaseModel):
     webhook_secret: str | None = Field(default=None, repr=False)
     """What webhooks are signed with (`whsec_…`)."""
     provider_batches: bool = False
-    """Have large batches of keys without terms worked by the provider's own batch service, at its batch price."""
+    """Have large batches of keys that nothing binds worked by the provider's own batch service, at its batch price."""
     bedrock_batch_role: str | None = None
     """ARN of the role as which Bedrock reads and writes `batches/` of the bucket; None: no batches go to Bedrock."""
     tasks: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")], ...] = ()

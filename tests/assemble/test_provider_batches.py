@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from edgewise.assemble.away import remote_of
+from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
 from edgewise.assemble.jobs import desk_of, worker_of
 from edgewise.assemble.upkeep import chores_of
@@ -21,7 +23,7 @@ from edgewise.jobs.files import Wanted
 from edgewise.jobs.worker import Worker
 from edgewise.settings import Settings
 from tests import fakes
-from tests.assemble.test_gateway import ROOT
+from tests.assemble.test_gateway import ROOT, Gateway
 from tests.jobs.rig import CHAT, chat_line, jsonl
 
 MODEL = "openai/gpt-4o-mini"
@@ -101,14 +103,14 @@ def settings_of(moto_url: str, openai: OpenAi, *names: str, **more: Any) -> Sett
     )  # fmt: skip
 
 
-async def _submit(house: House) -> str:
+async def _submit(house: House, tenant: str = "root", key_id: str = "root") -> str:
     async def once() -> AsyncIterator[bytes]:
         yield jsonl([chat_line(f"c{n}", f"t{n}", MODEL) for n in range(LINES)])
 
     room = desk_of(house).room
-    file = await room.files.store("root", Wanted("in.jsonl", "batch"), once())
+    file = await room.files.store(tenant, Wanted("in.jsonl", "batch"), once())
     wanted = {"endpoint": CHAT, "completion_window": "24h", "input_file_id": file.id}
-    return (await start.create(room, "root", "root", wanted)).id
+    return (await start.create(room, tenant, key_id, wanted)).id
 
 
 async def _handle(worker: Worker, aws: Aws, queue: str) -> None:
@@ -150,6 +152,34 @@ async def test_a_large_batch_goes_to_the_provider_when_the_operator_wants_it(
     cells = await house.memory.rollups.store.read("root", "hour", 0, 2**40)
     spent = Decimal(sum(sums.counts.get("cost", 0) for _, sums in cells)) / 10**12
     assert abs(spent - done.tally.cost_usd) < Decimal("1e-9"), "usage has what the provider's batch cost, too"
+    await house.close()
+
+
+async def test_a_key_goes_that_nothing_binds_and_no_other(
+    moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: Any, openai: OpenAi
+) -> None:
+    """A list of models and a scope bind no line; a budget, a limit, a guard or the tenant's budget does."""
+    names = (cache_table.name, state_table.name, bucket, *queues)
+    house = build(settings_of(moto_url, openai, *names, provider_batches=True))
+    gateway, room = Gateway(around(house)), desk_of(house).room
+    remote = remote_of(house, room)
+    assert remote is not None
+    limits: tuple[dict[str, Any], ...] = (
+        {"models": ["openai/*"], "scopes": ["batches", "chat", "files"]},
+        {"budgets": [{"per": "day", "usd": "5"}]},
+        {"limits": {"requests_per_minute": 100}},
+        {"guards": {"pii": "redact"}},
+        {"routing": {"prefer": "cheap"}},
+        {"models": ["anthropic/*"]},
+    )
+    offers = []
+    for terms in limits:
+        asked = {"name": "app", "tenant": "acme", "terms": terms}
+        made = (await gateway.call("POST", "/admin/keys", ROOT, asked)).json
+        batch = await room.batches.get(await _submit(house, "acme", made["id"]))
+        assert batch is not None
+        offers.append(await remote.admit(replace(batch, model=MODEL)) is not None)
+    assert offers == [True, False, False, False, False, False]
     await house.close()
 
 

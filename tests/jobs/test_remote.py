@@ -251,6 +251,10 @@ async def test_the_openai_adapter_speaks_to_a_real_batch_service(
         await service.poll(made)
 
 
+def _bound(caller: Principal) -> bool:
+    return bool(caller.settings)
+
+
 class _Priced(fakes.FakeRouter):
     """One priced model for every name."""
 
@@ -273,7 +277,7 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
         return Principal(tenant, key_id, settings=bound.get(key_id, {}))
 
     rooms = fakes.rooms(router=_Priced())
-    admit = Admission(lambda: rooms, known, {"fake": service})
+    admit = Admission(lambda: rooms, known, _bound, {"fake": service})
     batch = Batch("batch_1", "acme", "k1", CHAT, "file-1", 0, 86_400, model="m")
     assert await admit(batch) == Offer(service, Model("fake", "m", price=PRICE), PRICE)
     gone = replace(batch, key_id="k2", remote={"id": "x", "state": "working"})
@@ -286,15 +290,15 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     )
     for change in changes:
         assert await admit(replace(batch, **change)) is None
-    assert await Admission(lambda: rooms, known, {})(batch) is None
+    assert await Admission(lambda: rooms, known, _bound, {})(batch) is None
     halves = FakeService()
     halves.share = Decimal("0.5")
     router = _Priced()
     router.price = Price(Decimal(2), Decimal(8), above=(100, Price(Decimal(4), Decimal(16))))
-    half = await Admission(lambda: fakes.rooms(router=router), known, {"fake": halves})(batch)
+    half = await Admission(lambda: fakes.rooms(router=router), known, _bound, {"fake": halves})(batch)
     assert half is not None and half.price.above is not None
     assert [half.price.batch_input, half.price.batch_output] == [1, 4]
     assert half.price.above[1].batch_output == 8
-    assert await Admission(lambda: fakes.rooms(router=router), known, {"fake": service})(batch) is None
+    assert await Admission(lambda: fakes.rooms(router=router), known, _bound, {"fake": service})(batch) is None
     unpriced = fakes.rooms()
-    assert await Admission(lambda: unpriced, known, {"fake": service})(batch) is None
+    assert await Admission(lambda: unpriced, known, _bound, {"fake": service})(batch) is None

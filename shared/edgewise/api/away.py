@@ -1,6 +1,6 @@
 """Who may have a batch worked by a provider's own batch service: those whom nothing binds but the window.
 
-A key with terms (budgets, limits, guards, a list of models) is held to them line by line, so its batches stay here;
+A key that is bound (by budgets, limits, guards) is held to its terms line by line, so its batches stay here;
 so does a batch whose model is an alias with a choice in it, or whose batch price nobody knows. What is left has one
 model at one provider whose batch service the operator turned on. What is away already is not asked for its leave
 again: it is to come back.
@@ -18,17 +18,22 @@ from edgewise.errors import EdgewiseError, Unavailable
 from edgewise.flow import Rooms
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Offer, ProviderBatch
-from edgewise.words import Plan, Price
+from edgewise.words import Plan, Price, Principal
 
 
 class Admission:
-    """`remote.Admit`. `services` maps a provider's name to its batch service."""
+    """`remote.Admit`. `services` maps a provider's name to its batch service; `is_bound` is policy's word."""
 
     def __init__(
-        self, rooms: Callable[[], Rooms], impersonate: Impersonate, services: Mapping[str, ProviderBatch]
+        self,
+        rooms: Callable[[], Rooms],
+        impersonate: Impersonate,
+        is_bound: Callable[[Principal], bool],
+        services: Mapping[str, ProviderBatch],
     ) -> None:
         self._rooms = rooms
         self._impersonate = impersonate
+        self._is_bound = is_bound
         self._services = services
 
     async def __call__(self, batch: Batch) -> Offer | None:
@@ -36,10 +41,11 @@ class Admission:
             return None
         try:
             caller = await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
-            if caller.settings and not batch.is_away:
+            if self._is_bound(caller) and not batch.is_away:
                 return None
             request = ChatRequest({"model": batch.model, "messages": []})
-            target = self._rooms().router.resolve(request, Plan(caller, request))
+            plan = Plan(caller, request, models=caller.settings.get("models", ("*",)))
+            target = self._rooms().router.resolve(request, plan)
         except Unavailable:
             raise
         except EdgewiseError:

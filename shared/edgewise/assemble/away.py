@@ -15,7 +15,10 @@ def remote_of(house: House, room: Room) -> Remote | None:
     services = _services(house, room) if house.settings.provider_batches else {}
     if not services:
         return None
-    return Remote(room, Admission(lambda: house.rooms, house.policy.impersonate, services), tell=_Sums(house))
+    policy = house.policy
+    return Remote(
+        room, Admission(lambda: house.rooms, policy.impersonate, policy.is_bound, services), tell=_Sums(house)
+    )
 
 
 def _services(house: House, room: Room) -> dict[str, ProviderBatch]:

@@ -131,6 +131,15 @@ class PolicyRoom:
         check_scope(found.principal, route)
         return found.principal
 
+    def is_bound(self, principal: Principal) -> bool:
+        """Whether something holds this caller request by request: a budget, a limit, a guard beyond the usual, routing
+        or a change to what is sent. Which models it may use, and for how long it caches, is not of that kind."""
+        terms: Terms | None = principal.settings.get("terms")
+        if terms is None:
+            return False
+        free = type(terms)(scopes=terms.scopes, models=terms.models, cache=terms.cache)
+        return terms != free or bool(principal.settings.get("tenant_budgets"))
+
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:
         """What the caller may do with this request. Raises what the guards and limits say."""
         terms: Terms | None = principal.settings.get("terms")
