@@ -16,22 +16,18 @@ import pytest
 from edgewise.api.background import Background, Desk
 from edgewise.api.door import credentials_of
 from edgewise.api.lines import Lines
-from edgewise.api.making import Making, pace_of
+from edgewise.api.making import Making
 from edgewise.aws import Aws, Table
 from edgewise.chat import ChatRequest, text_of
-from edgewise.clock import Deadline, FakeClock, SystemClock
+from edgewise.clock import Deadline, SystemClock
 from edgewise.errors import InvalidRequest, UpstreamDied, UpstreamRefused
 from edgewise.jobs.answers.dynamodb import DynamoShelf
-from edgewise.jobs.answers.kept import Kept, Made
 from edgewise.jobs.answers.work import AnswerWork
-from edgewise.jobs.room import Again, Options
+from edgewise.jobs.room import Options
 from edgewise.jobs.share import Share
-from edgewise.jobs.store import Claimed, Done, Held
 from edgewise.jobs.webhook import Webhooks, signature
-from edgewise.jobs.work import Delivery
 from edgewise.words import Principal
 from tests import fakes
-from tests.jobs.fakes import MemoryBlobs, MemoryQueue
 from tests.jobs.rig import Counts
 from tests.jobs.stack import Places, impersonate, room_at, serving, working
 
@@ -269,119 +265,3 @@ def test_a_signature_is_what_standard_webhooks_say() -> None:
     expected = b64encode(hmac.new(b"k", b"evt.5.{}", sha256).digest()).decode()
     assert signature("k", "evt", 5, b"{}") == f"v1,{expected}"
     assert signature("whsec_" + b64encode(b"k").decode(), "evt", 5, b"{}") == f"v1,{expected}"
-
-
-@pytest.mark.parametrize(
-    ("url", "stream", "more", "pace_s"),
-    [
-        ("/v1/responses", True, {}, 0.5),
-        ("/v1/responses", False, {}, 2.0),
-        ("/v1/responses", True, {"response_format": {"type": "json_object"}}, 0.5),
-        ("/v1/responses", False, {"response_format": {"type": "json_object"}}, None),
-        ("/v1/chat/completions", False, {}, None),
-    ],
-)
-def test_who_is_told_while_it_is_made(url: str, stream: bool, more: Any, pace_s: float | None) -> None:
-    kept = Kept("resp_1", "acme", "k", url, 1, 2, ask={"stream": stream})
-    assert pace_of(kept, ChatRequest({"model": "m", **more})) == pace_s
-
-
-class TestWork:
-    """The worker's side, on a clock that the test moves."""
-
-    @pytest.fixture
-    def shelf(self, state_table: Table, clock: FakeClock) -> DynamoShelf:
-        return DynamoShelf(state_table, MemoryBlobs(), clock)
-
-    def work(self, shelf: DynamoShelf, clock: FakeClock, queue: MemoryQueue, make: Any) -> AnswerWork:
-        def refuse(kept: Kept, reason: str) -> Made:
-            return Made("failed", {"reason": reason})
-
-        return AnswerWork(shelf, queue, clock, Share(clock), Counts(), make=make, refuse=refuse)
-
-    async def test_one_worker_at_a_time_and_an_end_that_stays(self, shelf: DynamoShelf, clock: FakeClock) -> None:
-        await shelf.put(_kept(clock))
-        assert await shelf.claim("resp_1", "a", 30) == Claimed(1, True, {})
-        assert isinstance(await shelf.claim("resp_1", "b", 30), Held)
-        assert await shelf.renew("resp_1", "a", 30) and not await shelf.renew("resp_1", "b", 30)
-        assert await shelf.holds("resp_1", "a") and not await shelf.holds("resp_1", "b")
-        assert await shelf.end("resp_1", Made("completed", {"x": 1}))
-        assert not await shelf.end("resp_1", Made("cancelled", {}))
-        assert isinstance(await shelf.claim("resp_1", "b", 30), Done)
-        assert not await shelf.holds("resp_1", "a") and not await shelf.holds("resp_2", "a")
-        found = await shelf.get("resp_1")
-        assert found is not None and (found.state, found.wire) == ("completed", {"x": 1})
-        clock.time += 100_000_000
-        assert await shelf.get("resp_1") is None
-
-    async def test_a_twin_message_waits_and_a_repeated_one_changes_nothing(
-        self, shelf: DynamoShelf, clock: FakeClock
-    ) -> None:
-        await shelf.put(_kept(clock, stored=False))
-        queue, made = MemoryQueue(clock), 0
-
-        async def make(*_: Any) -> Made:
-            nonlocal made
-            made += 1
-            with pytest.raises(Again):
-                await work.work("resp_1", delivery)
-            return Made("completed", {"made": made})
-
-        work = self.work(shelf, clock, queue, make)
-        delivery = Delivery("r", 1, Deadline.after(clock, 900))
-        await work.work("resp_1", delivery)
-        await work.work("resp_1", delivery)
-        found = await shelf.get("resp_1")
-        assert made == 1 and found is not None and found.state == "completed"
-        assert found.expires_at == int(clock.now()) + 600, "an answer that its client did not want stored goes soon"
-
-    async def test_a_worker_looks_often_and_writes_seldom(self, shelf: DynamoShelf, clock: FakeClock) -> None:
-        """Its lease of thirty seconds is renewed each ten, and a cancelled answer is let go within two."""
-        await shelf.put(_kept(clock))
-        queue, renewed = MemoryQueue(clock), 0
-
-        async def never(*_: Any) -> Made:
-            await asyncio.Event().wait()
-            raise AssertionError("nobody wakes it")
-
-        class Counting:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(shelf, name)
-
-            async def renew(self, *given: Any) -> bool:
-                nonlocal renewed
-                renewed += 1
-                return await shelf.renew(*given)
-
-        counting: Any = Counting()
-        work = self.work(counting, clock, queue, never)
-        working = asyncio.create_task(work.work("resp_1", Delivery("r", 1, Deadline.after(clock, 900))))
-        for _ in range(62):
-            await clock.advance(0.5)
-            await asyncio.sleep(0.02)
-        assert 2 <= renewed <= 3
-        assert await shelf.end("resp_1", Made("cancelled", {}))
-        for _ in range(6):
-            await clock.advance(0.5)
-            await asyncio.sleep(0.02)
-        await working
-
-    async def test_one_that_kills_its_worker_is_given_up(self, shelf: DynamoShelf, clock: FakeClock) -> None:
-        await shelf.put(_kept(clock))
-        queue = MemoryQueue(clock)
-
-        async def never(*_: Any) -> Made:
-            raise AssertionError("not again")
-
-        for _ in range(Options().max_strikes):
-            await shelf.claim("resp_1", clock.token("w"), 30)
-            clock.time += 31
-        await self.work(shelf, clock, queue, never).work("resp_1", Delivery("r", 1, Deadline.after(clock, 900)))
-        found = await shelf.get("resp_1")
-        assert found is not None and (found.state, found.wire) == ("failed", {"reason": "worker_died"})
-        assert [letter["kind"] for letter in queue.dead] == ["response"]
-
-
-def _kept(clock: FakeClock, **more: Any) -> Kept:
-    now = int(clock.now())
-    return Kept("resp_1", "acme", "k", "/v1/responses", now, now + 9999, state="queued", background=True, **more)

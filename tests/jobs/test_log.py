@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,9 +38,9 @@ ADDED = {"type": "response.output_item.added", "output_index": 0, "item": {"id":
 WHOLE = {"type": "response.completed", "response": {"status": "completed"}}
 
 
-def kept(**more: Any) -> Kept:
-    wire = {"id": "resp_1", "status": "queued"}
-    return Kept("resp_1", "acme", "k", "/v1/responses", 1_800_000_000, 1_900_000_000, wire=wire, **more)
+def kept(id: str = "resp_1", **more: Any) -> Kept:
+    wire = {"id": id, "status": "queued"}
+    return Kept(id, "acme", "k", "/v1/responses", 1_800_000_000, 1_900_000_000, wire=wire, **more)
 
 
 def says(*texts: str) -> list[Event]:
@@ -170,11 +171,17 @@ class TestLog:
         assert len(await shelf.told("resp_1")) == 3
 
     async def test_what_is_deleted_is_gone_altogether(self, state_table: Table, clock: FakeClock) -> None:
-        shelf = DynamoShelf(state_table, MemoryBlobs(), clock)
+        blobs = MemoryBlobs()
+        shelf = DynamoShelf(state_table, blobs, clock)
         await shelf.put(kept())
         await Log(shelf, kept()).write(says("a secret"))
-        await shelf.delete("resp_1")
-        assert [item async for item in state_table.query("resp#resp_1")] == []
+        large = random.Random(0).randbytes(300_000).hex()
+        await Log(shelf, kept(id="resp_2")).write(says(large))
+        assert blobs.objects
+        for name in ("resp_1", "resp_2"):
+            await shelf.delete(name)
+            assert [item async for item in state_table.query(f"resp#{name}")] == []
+        assert blobs.objects == {}
 
 
 class TestSpool:

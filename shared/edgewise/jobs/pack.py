@@ -28,6 +28,12 @@ class Packing:
         await sink.close()
         return {f"{name}_at": key}
 
+    async def drop(self, item: dict[str, Any]) -> None:
+        """Delete what an item has in the bucket."""
+        for name, value in item.items():
+            if name.endswith("_at") and isinstance(value, str):
+                await self._blobs.delete(value)
+
     async def unpack(self, name: str, item: dict[str, Any]) -> Any:
         """The value held under `name`; None when there is none."""
         import zstandard

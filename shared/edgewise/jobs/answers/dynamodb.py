@@ -121,8 +121,10 @@ class DynamoShelf:
         return True
 
     async def delete(self, id: str) -> None:
-        keys = [(item["pk"], item["sk"]) async for item in self._table.query(f"{self._prefix}#{id}", consistent=True)]
-        await self._table.delete_many(keys)
+        found = [item async for item in self._table.query(f"{self._prefix}#{id}", consistent=True)]
+        for item in found:
+            await self._packing.drop(item)
+        await self._table.delete_many([(item["pk"], item["sk"]) for item in found])
 
     async def tell(self, id: str, events: Sequence[Mapping[str, Any]], expires_at: int) -> bool:
         mark = self._clock.token("w")
