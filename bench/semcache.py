@@ -40,6 +40,7 @@ from bench.semcache_streams import (
     drifted,
     run_cosine,
     run_vcache,
+    upset,
 )
 from edgewise.cache.semantic.bound import Evidence, Rule, licence
 from edgewise.cache.semantic.index import Row, WarmIndex
@@ -383,8 +384,9 @@ def main() -> None:
         for s, seed in streams:
             stream = banking(bank, s, seed, 5000, lab.stack)
             add(f"banking77 s={s} seed={seed}", stream_set(stream, findings))
+            for name, changed in (("drift", drifted(stream)), ("upheaval", upset(stream))):
+                add(f"{name} s={s} seed={seed}", stream_set(changed, findings, others=False))
             if (s, seed) == (0.9, asked.seeds[0]) and not asked.quick:
-                add("drift", stream_set(drifted(stream), findings))
                 for alarm, missed in ((0.02, 0.05), (0.05, 0.1)):
                     noisy = stream_set(stream, findings, noise=Noise(alarm, missed), others=False)
                     add(f"noisy judge fpr={alarm} fnr={missed}", noisy)

@@ -110,41 +110,54 @@ def drifted(stream: Stream, share: float = 0.3, seed: int = 0) -> Stream:
     return Stream(stream.name + " drift", stream.texts, classes, stream.vectors)
 
 
+def upset(stream: Stream, seed: int = 0) -> Stream:
+    """The same requests, but from the middle on no old answer is right, and of two of a class one in two is not."""
+    chance, middle = random.Random(seed), len(stream.texts) // 2
+    classes = [
+        f"{name} (new {chance.random() < 0.5})" if at >= middle else name for at, name in enumerate(stream.classes)
+    ]
+    return Stream(stream.name + " upheaval", stream.texts, classes, stream.vectors)
+
+
 def run_cosine(stream: Stream, cut: float) -> Outcome:
     """Serve the nearest entry if its cosine is at least `cut`, else keep a new entry."""
-    done = Outcome(len(stream.texts))
-    members: list[int] = []
+    done, live = Outcome(len(stream.texts)), np.zeros(len(stream.texts), bool)
     for at, name in enumerate(stream.classes):
-        best = _nearest(stream, at, members, 1)
-        if best and stream.near[at, best[0]] >= cut:
-            done.serve(at, stream.classes[best[0]] == name)
+        entry, similarity = _nearest(stream, at, live)
+        if similarity >= cut:
+            done.serve(at, stream.classes[entry] == name)
         else:
-            members.append(at)
+            live[at] = True
     return done
 
 
 def run_vcache(stream: Stream, delta: float, seed: int = 0) -> Outcome:
     """vCache at `delta`; every exploration is one label (and one generation)."""
-    chance, done = random.Random(seed), Outcome(len(stream.texts))
-    members: list[int] = []
+    chance, done, live = random.Random(seed), Outcome(len(stream.texts)), np.zeros(len(stream.texts), bool)
     seen: dict[int, Seen] = {}
     for at, name in enumerate(stream.classes):
-        best = _nearest(stream, at, members, 1)
-        if not best:
-            members.append(at)
-            seen[at] = Seen()
+        entry, similarity = _nearest(stream, at, live)
+        if entry not in seen:
+            live[at], seen[at] = True, Seen()
             continue
-        entry, similarity = best[0], float(stream.near[at, best[0]])
         right = stream.classes[entry] == name
         if chance.random() <= explore_probability(seen[entry], similarity, delta):
             done.judged += 1
             seen[entry].add(similarity, right)
             if not right:
-                members.append(at)
-                seen[at] = Seen()
+                live[at], seen[at] = True, Seen()
         else:
             done.serve(at, right)
     return done
+
+
+def _nearest(stream: Stream, at: int, live: Any) -> tuple[int, float]:
+    """(live request before `at` that is nearest, its cosine); (-1, -1) when there is none."""
+    if not live[:at].any():
+        return -1, -1.0
+    scores = np.where(live[:at], stream.near[at, :at], -1.0)
+    best = int(scores.argmax())
+    return best, float(scores[best])
 
 
 class Findings:
@@ -269,17 +282,6 @@ class Product:
         return [int(n) for n in best[np.argsort(-scores[best])] if scores[n] >= LEAST_COSINE]
 
 
-def _nearest(stream: Stream, at: int, members: list[int], k: int) -> list[int]:
-    if not members:
-        return []
-    rows = np.fromiter(members, np.int64, len(members))
-    scores = stream.near[at, rows]
-    if k == 1:
-        return [int(rows[int(scores.argmax())])]
-    best = np.argpartition(scores, -k)[-k:] if len(rows) > k else np.arange(len(rows))
-    return [int(rows[each]) for each in best[np.argsort(-scores[best])]]
-
-
 __all__ = [
     "Findings",
     "Noise",
@@ -290,4 +292,5 @@ __all__ = [
     "drifted",
     "run_cosine",
     "run_vcache",
+    "upset",
 ]
