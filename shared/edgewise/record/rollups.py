@@ -45,7 +45,6 @@ SUMMED = {
     "pii": "PIIFound",
     "cost_unknown": "CostUnknown",
 }
-_NAMES = {metric: name for name, metric in SUMMED.items()}
 PICO = 10**12
 
 
@@ -80,24 +79,6 @@ class Sums:
             for index, amount in theirs.items():
                 mine[index] = mine.get(index, 0) + amount
 
-    def take(self, note: Note, values: Mapping[str, float]) -> None:
-        """Add one request."""
-        counts = self.counts
-        for metric, value in values.items():
-            if value and (name := _NAMES.get(metric)) is not None:
-                counts[name] = counts.get(name, 0) + int(value)
-        if note.cost_usd:
-            self.add("cost", int(note.cost_usd * PICO))
-        if note.saved_usd:
-            self.add("saved", int(note.saved_usd * PICO))
-        if "Requests" in values:
-            counts["busy_us"] = counts.get("busy_us", 0) + int(note.latency_ms * 1000)
-            place = bucket(note.latency_ms)
-            self.latency[place] = self.latency.get(place, 0) + 1
-        if note.first_ms is not None:
-            place = bucket(note.first_ms)
-            self.first[place] = self.first.get(place, 0) + 1
-
     def told(self, seconds: float) -> dict[str, Any]:
         """As JSON. Rates are over `seconds`; what cannot be said is None."""
         counts = self.counts
@@ -117,6 +98,43 @@ class Sums:
             "latency_ms": _spread(self.latency),
             "first_ms": _spread(self.first),
         }
+
+
+@dataclass(slots=True)
+class Pending:
+    """Requests of one minute, one key and one model, as they come: metrics are added up under their own names, and
+    become sums when they are written. `picos` are the money, exact."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    picos: dict[str, int] = field(default_factory=dict)
+    latency: dict[int, int] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
+
+    def take(self, note: Note, values: Mapping[str, float]) -> None:
+        """Add one request."""
+        mine = self.values
+        for metric, value in values.items():
+            mine[metric] = mine.get(metric, 0) + value
+        if note.cost_usd:
+            self.picos["cost"] = self.picos.get("cost", 0) + int(note.cost_usd * PICO)
+        if note.saved_usd:
+            self.picos["saved"] = self.picos.get("saved", 0) + int(note.saved_usd * PICO)
+        if "Requests" in values:
+            place = bucket(note.latency_ms)
+            self.latency[place] = self.latency.get(place, 0) + 1
+        if note.first_ms is not None:
+            place = bucket(note.first_ms)
+            self.first[place] = self.first.get(place, 0) + 1
+
+    def sums(self) -> Sums:
+        """What there is to write."""
+        found = Sums(dict(self.picos), self.latency, self.first)
+        for name, metric in SUMMED.items():
+            found.add(name, int(self.values.get(metric, 0)))
+        found.add("busy_us", int(self.values.get("RequestLatency", 0) * 1000))
+        for name in ("feedback", "feedback_thousandths"):
+            found.add(name, int(self.values.get(name, 0)))
+        return found
 
 
 def _mean(total: float, count: int) -> float | None:
@@ -181,12 +199,12 @@ class Rollups:
         self._spawn = spawn
         self._flush_s = flush_s
         self._failed = failed
-        self._minutes: dict[tuple[int, str, str, str], Sums] = {}
+        self._minutes: dict[tuple[int, str, str, str], Pending] = {}
         self._flushed_at: float | None = None
 
     def __call__(self, note: Note, values: Mapping[str, float]) -> None:
         """Take in one request; every `flush_s` seconds the sums go to the store behind it."""
-        self._sums((int(note.at // 60), note.tenant, note.key_id, name_only(note.model))).take(note, values)
+        self._pending((int(note.at // 60), note.tenant, note.key_id, name_only(note.model))).take(note, values)
         now = self._clock.tick()
         if self._flushed_at is None or now - self._flushed_at >= self._flush_s:
             self._flushed_at = now
@@ -194,21 +212,23 @@ class Rollups:
 
     async def hear(self, opinion: Opinion) -> None:
         """Take in what somebody thinks of an answer; an opinion that is changed counts again. A hook of feedback."""
-        sums = self._sums((int(opinion.at // 60), opinion.tenant, opinion.key_id, ""))
-        sums.add("feedback", 1)
-        sums.add("feedback_thousandths", round(opinion.score * 1000))
+        pending = self._pending((int(opinion.at // 60), opinion.tenant, opinion.key_id, ""))
+        given = {"feedback": 1.0, "feedback_thousandths": round(opinion.score * 1000)}
+        for name, value in given.items():
+            pending.values[name] = pending.values.get(name, 0) + value
 
-    def _sums(self, key: tuple[int, str, str, str]) -> Sums:
-        sums = self._minutes.get(key)
-        if sums is None:
-            sums = self._minutes[key] = Sums()
-        return sums
+    def _pending(self, key: tuple[int, str, str, str]) -> Pending:
+        pending = self._minutes.get(key)
+        if pending is None:
+            pending = self._minutes[key] = Pending()
+        return pending
 
     async def flush(self) -> None:
         """Add everything that is held to the stored sums; what cannot be written is held on to."""
         held, self._minutes = self._minutes, {}
         cells: dict[Cell, Sums] = {}
-        for (minute, tenant, key_id, model), sums in held.items():
+        for (minute, tenant, key_id, model), pending in held.items():
+            sums = pending.sums()
             for cell in _cells(minute, tenant, key_id, model):
                 cells.setdefault(cell, Sums()).merge(sums)
         for cell, sums in cells.items():
