@@ -119,8 +119,8 @@ class Finder:
             self.memory.put(asked.scope, kept)
         return kept
 
-    async def judged(self, asked: Asked, kept: Kept | None, tier: Tier) -> Verdict:
-        """What becomes of an entry that was found, or of none."""
+    async def judged(self, asked: Asked, kept: Kept | None, tier: Tier, *, vouched: bool = False) -> Verdict:
+        """What becomes of an entry that was found, or of none. `vouched`: enough have asked for it, by its meaning."""
         if kept is None:
             return Miss("absent")
         await self._reload_rules()
@@ -130,7 +130,7 @@ class Finder:
         entry, plan = kept.entry, asked.plan
         evidence: dict[str, Any] = {"scope": asked.scope} if asked.shared else {}
         if asked.shared and plan.tenant not in entry.principals:
-            if len(entry.principals) < self.options.quorum:
+            if not vouched and len(entry.principals) < self.options.quorum:
                 return Miss("quorum")
             evidence["foreign"] = True
         now = self.clock.now()
@@ -157,9 +157,10 @@ class Finder:
             return replace(exact, reason="meaning-error")
         if isinstance(found, str):
             return replace(exact, reason=found)
-        # A semantic answer is judged as any other: purged, shared and aged alike; it is never served stale.
+        # A semantic answer is judged as any other: purged and aged alike; it is never served stale. Who asked in other
+        # words is known to the index alone, and a hit in a shared namespace says that they were enough.
         namespace = asked.query.namespace
-        verdict = await self.judged(asked, Kept(found.entry, namespace), "store")
+        verdict = await self.judged(asked, Kept(found.entry, namespace), "store", vouched=True)
         if isinstance(verdict, Miss) or verdict.kind == "stale":
             return replace(exact, reason="meaning-" + (verdict.reason if isinstance(verdict, Miss) else "stale"))
         return replace(found, age_s=verdict.age_s, evidence={**found.evidence, **verdict.evidence})

@@ -77,7 +77,8 @@ class Store(Protocol):
 class Meaning(Protocol):
     """Matching by meaning (`edgewise.cache.semantic`). It may raise anything: the room makes a miss of it.
 
-    A hit's entry must have been read again from the store before it is returned: an index may be behind.
+    A hit's entry must have been read again from the store before it is returned: an index may be behind. In a
+    namespace that tenants share, enough of them must have asked for it, in whatever words.
     """
 
     async def find(self, query: Query, plan: Plan) -> Hit | str:

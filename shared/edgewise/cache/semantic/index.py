@@ -49,7 +49,7 @@ class Index(Protocol):
     """Rows by vector. Vectors are (d,) float32 of unit length."""
 
     def put(self, row: Row, vector: Array) -> None:
-        """Add the row, or replace the one with its id."""
+        """Add the row, or replace the one with its id, whose principals stay."""
         ...
 
     def drop(self, id: str) -> None: ...
@@ -117,8 +117,10 @@ class WarmIndex:
             self.rows.append(row)
             self._place[row.id] = at
         else:
-            self._by_key[self.rows[at].key].discard(row.id)
-            self.rows[at] = row
+            old = self.rows[at]
+            self._by_key[old.key].discard(row.id)
+            # Whoever has asked has asked, however often it is put anew.
+            self.rows[at] = Row(row.id, row.key, row.text, row.expires_at, row.principals | old.principals)
         self._by_key.setdefault(row.key, set()).add(row.id)
         top = float(np.abs(vector).max()) or 1.0
         self._expires[at] = row.expires_at

@@ -225,7 +225,7 @@ class SemanticMeaning:
 
     async def _vouched(self, query: Query, plan: Plan, best: Candidate) -> bool:
         """Whether enough different principals asked this; the caller's asking is counted for the next."""
-        me, row = _principal(plan), best.near.row
+        me, row = _principal(plan.tenant), best.near.row
         if me in row.principals or len(row.principals) >= self._options.quorum:
             return True
         embedder = self._embedders.of(query.text or "")
@@ -241,7 +241,8 @@ class SemanticMeaning:
         if embedder is None:
             return
         vector = await _vector(embedder, query.text)
-        row = Row(entry.key, entry.key, query.text, entry.expires_at, frozenset({_principal(plan)}))
+        askers = frozenset(map(_principal, (plan.tenant, *entry.principals)))
+        row = Row(entry.key, entry.key, query.text, entry.expires_at, askers)
         for partition in _partitions(query, embedder):
             await self._library.change(partition, embedder.dim, Added(row, vector))
 
@@ -344,7 +345,7 @@ def _partitions(query: Query, embedder: Embedder) -> list[str]:
     ]
 
 
-def _principal(plan: Plan) -> str:
-    """Who asks: a digest, since the index is read by all processes of the deployment."""
-    principal = plan.principal
-    return hashlib.sha256(f"{principal.tenant}\n{principal.key_id}".encode()).hexdigest()[:16]
+def _principal(tenant: str) -> str:
+    """Who asks, as a namespace's quorum counts them: a digest, since the index is read by all processes of the
+    deployment. Keys of one tenant are one principal: whoever makes keys could else make a quorum."""
+    return hashlib.sha256(tenant.encode()).hexdigest()[:16]
