@@ -55,6 +55,9 @@ class Watched:
         self.renewed += 1
         return not self.kept.ended
 
+    async def put_call(self, *_: Any) -> None:
+        raise AssertionError("nothing was paid for")
+
     async def holds(self, _id: str, _owner: str) -> bool:
         self.looked += 1
         return not self.kept.ended
