@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewise.api import fields
 from edgewise.api.messages_ask import chat_body, check
 from edgewise.api.messages_tell import Telling, whole
 from edgewise.chat import Answer, Usage, completion, unfold
@@ -151,6 +153,76 @@ def test_a_wished_form_and_effort_take_chats_names() -> None:
     assert chat["response_format"]["json_schema"]["schema"] == schema
     assert chat["tool_choice"] == "required"
     assert "anthropic" not in chat
+
+
+JUNK: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "x", "text", "enabled"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "text"]), inner, max_size=2),
+    max_leaves=4,
+)
+BLOCKS: list[dict[str, Any]] = [
+    {"type": "text", "text": "Hi."},
+    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+    {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}, "cache_control": {"type": "ephemeral"}},
+    {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "So."}},
+    {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}, "title": "T"},
+    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "1"}]},
+    {"type": "tool_result", "tool_use_id": "t", "is_error": True},
+]
+SAID: list[dict[str, Any]] = [
+    {"type": "text", "text": "Hi."},
+    {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
+    {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+    {"type": "redacted_thinking", "data": "d"},
+]
+OPTIONS: dict[str, list[Any]] = {
+    "system": ["Be brief.", [{"type": "text", "text": "So.", "cache_control": {"type": "ephemeral"}}]],
+    "tools": [
+        [{"name": "f", "input_schema": {"type": "object"}}],
+        [{"name": "g", "input_schema": {}, "type": "custom"}],
+    ],
+    "tool_choice": [{"type": kind, "name": "f"} for kind in ("auto", "any", "tool", "none")],
+    "thinking": [{"type": "enabled", "budget_tokens": 2000}, {"type": "adaptive"}, {"type": "disabled"}],
+    "output_config": [{"effort": "high"}, {"format": {"type": "json_schema", "schema": {"type": "object"}}}],
+    "metadata": [{"user_id": "u"}, {"user_id": None}],
+    "stop_sequences": [[], ["a", "b", "c", "d", "e"]],
+    "temperature": [0.5],
+    "top_k": [5],
+    "stream": [True],
+    "cache": [{"no-store": True}],
+}
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> dict[str, Any]:
+    """A request that is right but for, now and then, junk in the place of one of its values."""
+    body: dict[str, Any] = {"model": "m", "max_tokens": 9, "messages": []}
+    for _ in range(draw(st.integers(1, 3))):
+        role = draw(st.sampled_from(["user", "assistant"]))
+        listed = st.lists(st.sampled_from(SAID if role == "assistant" else BLOCKS), min_size=1, max_size=4)
+        blocks = [dict(block) for block in draw(listed)]
+        body["messages"].append({"role": role, "content": draw(st.just("x") | st.just(blocks))})
+    for name in draw(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True, max_size=5)):
+        body[name] = draw(st.sampled_from(OPTIONS[name]))
+    if draw(st.booleans()):
+        turn = body["messages"][0]
+        parts = [turn["content"][0]] if isinstance(turn["content"], list) else []
+        place = draw(st.sampled_from([body, turn, *parts]))
+        place[draw(st.sampled_from(sorted(place)))] = draw(JUNK)
+    return body
+
+
+@given(bodies())
+@settings(max_examples=300)
+def test_whatever_is_not_refused_is_a_chat_request(body: dict[str, Any]) -> None:
+    """Nothing raises but a refusal, and what comes out is what chat's own table takes."""
+    with contextlib.suppress(InvalidRequest):
+        chat = asked(body)
+        # Only OpenAI stops at four.
+        chat["stop"] = chat.get("stop", ["."])[:4]
+        flaws = [fields.CHAT[name](value) for name, value in chat.items() if name in fields.CHAT]
+        assert flaws == [None] * len(flaws)
+        assert chat["messages"]
 
 
 @pytest.mark.parametrize(

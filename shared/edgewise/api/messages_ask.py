@@ -52,7 +52,7 @@ _BLOCK = tagged(
     },
 )
 _MESSAGE = shape(
-    {"role": word("user", "assistant", "system"), "content": either(string=_STRING, array=items(_BLOCK))},
+    {"role": word("user", "assistant", "system"), "content": either(string=_STRING, array=items(_BLOCK, at_least=1))},
     ("role", "content"),
 )
 _TOOL = shape(
