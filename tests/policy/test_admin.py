@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from edgewise.api.openapi import _TERMS
 from edgewise.policy.keys import KeyRow, MemoryKeys
-from edgewise.policy.terms import Terms, escalations
+from edgewise.policy.terms import CacheTerms, Compress, Guards, Limits, Terms, escalations
 from edgewise.policy.token import is_well_formed, mint
 from tests.policy.house import ROOT, PolicyHouse
 
@@ -173,3 +174,10 @@ def test_what_a_key_without_bounds_may_grant() -> None:
 def test_a_rows_representation_holds_no_key() -> None:
     row = KeyRow("k", "t", "n", "abcd", {}, Terms(), 0.0)
     assert ROOT not in repr(row)
+
+
+def test_the_description_of_the_api_has_every_term() -> None:
+    told = _TERMS["properties"]
+    assert set(told) == set(Terms.model_fields)
+    for name, model in (("limits", Limits), ("cache", CacheTerms), ("guards", Guards), ("compress", Compress)):
+        assert set(told[name]["properties"]) == set(model.model_fields), name

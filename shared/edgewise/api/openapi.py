@@ -29,6 +29,19 @@ _ERROR = {
         }
     },
 }
+_ANTHROPIC_ERROR = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
+        "request_id": {"type": "string"},
+    },
+}
 _MODEL = {"type": "string", "minLength": 1, "maxLength": 512}
 _MESSAGE = {
     "type": "object",
@@ -52,6 +65,7 @@ _BUDGET = {
         "usd": {"type": "integer", "minimum": 0, "maximum": 1000},
     },
 }
+_CAPS = ("input_tokens", "output_tokens", "choices", "messages")
 _TERMS = {
     "type": "object",
     "additionalProperties": False,
@@ -68,6 +82,45 @@ _TERMS = {
                 "in_flight": {"type": "integer", "minimum": 1, "maximum": 1000000},
             },
         },
+        "cache": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "mode": {"enum": ["off", "exact", "semantic"]},
+                "ttl_s": {"type": "number", "exclusiveMinimum": 0},
+                "namespace": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+                "shared": {"type": "boolean"},
+                "max_wrong_share": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                "store": {"type": "boolean"},
+            },
+        },
+        "routing": {"type": "object"},
+        "guards": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "pii": {"enum": ["off", "flag", "redact", "refuse"]},
+                "pii_kinds": {"type": "array", "items": {"type": "string"}},
+                "injection": {"enum": ["off", "flag", "refuse"]},
+                "bedrock_guardrail": {"type": "string", "pattern": "^[a-z0-9]+:(DRAFT|[1-9][0-9]{0,7})$"},
+                "guardrail_answers": {"type": "boolean"},
+                "guardrail_masks": {"type": "boolean"},
+                "guardrail_down": {"enum": ["refuse", "pass"]},
+                "image_urls": {"enum": ["public", "data"]},
+                **{f"max_{what}": {"type": "integer", "minimum": 1} for what in _CAPS},
+            },
+        },
+        "compress": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "whitespace": {"type": "boolean"},
+                "duplicates": {"type": "boolean"},
+                "history_tokens": {"type": "integer", "minimum": 64},
+                "examples": {"type": "integer", "minimum": 1, "maximum": 64},
+            },
+        },
+        "repair_json": {"type": "boolean"},
     },
 }
 _BODIES: dict[str, dict[str, Any]] = {
@@ -175,6 +228,10 @@ _FAILURE = {
     "description": "An error in OpenAI's shape",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
+_ANTHROPIC_FAILURE = {
+    "description": "An error in Anthropic's shape",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/AnthropicError"}}},
+}
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
 
@@ -190,7 +247,7 @@ def document(routes: Iterable[tuple[str, Route]]) -> dict[str, Any]:
         "info": {"title": "Edgewise", "version": "1", "description": "An OpenAI-compatible gateway."},
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": {"Error": _ERROR},
+            "schemas": {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -202,7 +259,7 @@ def _operation(template: str, path: str, method: str, route: Route) -> dict[str,
         "summary": summary,
         "responses": {
             "201" if (method, path) in _MADE else "200": {"description": summary},
-            "default": _FAILURE,
+            "default": _ANTHROPIC_FAILURE if path.startswith("/v1/messages") else _FAILURE,
         },
     }
     if path not in _OPEN and not path.startswith("/console/"):
