@@ -58,6 +58,22 @@ def tools() -> None:
 
 
 @check
+def anthropic_dialect() -> None:
+    said = {
+        "model": f"anthropic/{MODEL}",
+        "api_base": URL.removesuffix("/v1"),
+        "api_key": KEY,
+        "messages": [{"role": "system", "content": "Say it back."}, {"role": USER, "content": "the other dialect"}],
+        "num_retries": 0,
+    }
+    told = litellm.completion(**said)
+    assert told.choices[0].message.content == "the other dialect"
+    assert told.usage.total_tokens > 0
+    parts = list(litellm.completion(**said, stream=True))
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == "the other dialect"
+
+
+@check
 def embeddings() -> None:
     told = litellm.embedding(model="openai/chaos/embed", api_base=URL, api_key=KEY, input=["a"])
     assert len(told.data[0]["embedding"]) > 0
