@@ -66,7 +66,7 @@ _BUDGET = {
     },
 }
 _CAPS = ("input_tokens", "output_tokens", "choices", "messages")
-_TERMS = {
+_TERMS: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
