@@ -2,7 +2,8 @@
 
 A till is one item: `used`, and one attribute `h_ID` a hold (amount `a`, lease end `u`), which becomes `s_ID` (lease
 end) when its lease has been taken back. One till is taken by one conditional update, several by one transaction. Real
-tables cancel transactions that meet; those are tried again with jitter. A boto3 retry of an update that went through is recognised by its own hold.
+tables cancel transactions that meet; those are tried again with jitter. A boto3 retry of an update that went through is
+recognised by its own hold.
 """
 
 from __future__ import annotations
