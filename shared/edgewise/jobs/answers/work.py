@@ -141,7 +141,7 @@ class AnswerWork:
 
     async def _pulse(self, id: str, owner: str, receipt: str, making: asyncio.Future[Made]) -> None:
         """Renews the lease every third of it. In between it only looks, so that a cancelled answer's call is given up
-        soon: a look costs a fortieth of a write, which is charged for all that the item holds of the request."""
+        soon: a look costs a twentieth of a write, which is charged for all that the item holds of the request."""
         lease_s, since_s = self._options.lease_s, 0.0
         beat_s = min(lease_s / 3, 2.0)
         await self._queue.hide(receipt, int(lease_s) + 1)
