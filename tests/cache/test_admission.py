@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edgewise.cache.admission import Admission, flaw, refusal
 from edgewise.chat import Answer, CacheAsk
+from edgewise.words import Late
 from tests.cache.parts import answer_of, plan_of, query_of
 
 KEEP = Admission()
@@ -80,3 +82,4 @@ def test_what_the_request_says_comes_first() -> None:
     assert refusal(good, query_of(), plan_of(ask=CacheAsk(no_store=True)), KEEP) == "no-store"
     assert refusal(good, query_of(nearness="skip"), plan_of(), KEEP) == "skip"
     assert refusal(good, query_of(), plan_of(flags=("pii:email",)), KEEP) == "flagged"
+    assert refusal(good, query_of(), replace(plan_of(), late=Late(flags=("guardrail:down",))), KEEP) == "flagged"

@@ -60,7 +60,7 @@ def unwanted(query: Query, plan: Plan) -> str:
         return "no-store"
     if query.nearness == "skip":
         return "skip"
-    return "flagged" if plan.flags else ""
+    return "flagged" if plan.flags or (plan.late is not None and plan.late.flags) else ""
 
 
 def flaw(answer: Answer, body: Mapping[str, Any], admission: Admission) -> str:
