@@ -163,13 +163,13 @@ async def test_a_guarantee_is_proved_on_the_tenants_own_labels_and_reopened_when
     assert told(kept, "model") == "scripted/weak" and "guarantee" in (told(kept, "route-reason") or "")
     assert told(await asked(other, 500), "model") == "scripted/strong", "another tenant's traffic proves nothing"
     pair = "scripted/weak|scripted/strong"
-    proof = await running.house.router.table.proof(pair, "acme")  # type: ignore[union-attr]
+    proof = await running.house.router.learning.table.proof(pair, "acme")  # type: ignore[union-attr]
     assert len(proof) == 90
     from edgewise.routing.guarantee import since_the_change
 
     turned = since_the_change([*proof, *((score, 1.0) for score, _ in proof[:80])])
     assert len(turned) == 80
-    await router.table.save_proof(pair, "acme", turned)  # type: ignore[union-attr]
+    await router.learning.table.save_proof(pair, "acme", turned)  # type: ignore[union-attr]
     await router.learning._load_proof(pair, "acme")
     assert told(await asked(mine, 700), "model") == "scripted/strong"
 

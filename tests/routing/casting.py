@@ -107,7 +107,11 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.room = Room(
-            catalog(self.rows), self.clock, aliases=self.aliases, table=self.table, background=self.background
+            catalog(self.rows),
+            self.clock,
+            aliases=self.aliases,
+            table=None if self.table is None else lambda: self.table,
+            background=self.background,
         )
         self.caller = FakeCaller(self.clock)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgewise.errors import EdgewiseError, UpstreamUnavailable
 from edgewise.routing.evidence import Confidence
 from edgewise.routing.judging import JUDGE, LONGEST_CHARS, SELF_CHECK, after, decides, passing, put
-from edgewise.routing.labels import Counts
+from edgewise.routing.knowing import Counts
 from edgewise.words import Choice, Live, Model
 from tests.routing.casting import ROWS, Stage, answer, request
 

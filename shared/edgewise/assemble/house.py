@@ -6,7 +6,7 @@ here; every adapter does that at its first use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,6 @@ from edgewise.record.room import RecordRoom, open_record
 from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias
-from edgewise.routing.overrides import Overrides
-from edgewise.routing.pacing import Pacing
 from edgewise.routing.room import Room as RoutingRoom
 from edgewise.settings import Settings
 from edgewise.words import Model
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
     from edgewise.cache.semantic.shadow import Judge
     from edgewise.provider.port import Provider
     from edgewise.routing.dynamodb_learn import LearnTable
+    from edgewise.routing.overrides import Overrides
+    from edgewise.routing.pacing import Pacing
 
 LOCAL_KEYS = Keys("local", "local")
 
@@ -141,7 +141,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
         max_retries=settings.max_retries,
         max_wait_s=settings.max_retry_wait_s,
     )
-    memory.feedback.learners.append(Taught(router.learning))
+    memory.feedback.learners.append(Taught(lambda: router.learning))
     caller = Caller(providers, clock)
     cache = cache_of(
         settings,
@@ -194,6 +194,7 @@ def _overrides(
     if not settings.state_table:
         return None
     from edgewise.routing.dynamodb import OverrideTable
+    from edgewise.routing.overrides import Overrides
 
     rows = OverrideTable(Table(aws, settings.state_table))
     return Overrides(clock, background, rows.all, lambda later: _catalog(settings, providers, later))
@@ -202,6 +203,8 @@ def _overrides(
 def _pacing(settings: Settings, clock: Clock, aws: Aws, background: Background) -> Pacing | None:
     if settings.pace_usd is None:
         return None
+    from edgewise.routing.pacing import Pacing
+
     if not settings.state_table:
         return Pacing(clock, settings.pace_usd, settings.pace_window_s)
     from edgewise.routing.dynamodb import SpentTable
@@ -210,13 +213,18 @@ def _pacing(settings: Settings, clock: Clock, aws: Aws, background: Background) 
     return Pacing(clock, settings.pace_usd, settings.pace_window_s, spent, background)
 
 
-def _labels(settings: Settings, clock: Clock, aws: Aws) -> LearnTable | None:
+def _labels(settings: Settings, clock: Clock, aws: Aws) -> Callable[[], LearnTable] | None:
     """Where routing's labels go and its learned states come from; None keeps both in this process."""
     if not settings.state_table:
         return None
-    from edgewise.routing.dynamodb_learn import LearnTable
+    name = settings.state_table
 
-    return LearnTable(Table(aws, settings.state_table), clock)
+    def table() -> LearnTable:
+        from edgewise.routing.dynamodb_learn import LearnTable
+
+        return LearnTable(Table(aws, name), clock)
+
+    return table
 
 
 def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, record: RecordRoom) -> Judge | None:

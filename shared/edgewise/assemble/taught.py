@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgewise.record.feedback import Opinion
-from edgewise.routing.learning import Learning
+
+if TYPE_CHECKING:
+    from edgewise.routing.learning import Learning
 
 BESIDE_THE_POINT = frozenset({"slow", "stale", "wrong_hit"})
 """Reasons that say nothing of the model that answered."""
@@ -13,10 +17,10 @@ BESIDE_THE_POINT = frozenset({"slow", "stale", "wrong_hit"})
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A hook of feedback."""
+    """A hook of feedback. `learning` is asked for when there is an opinion."""
 
-    learning: Learning
+    learning: Callable[[], Learning]
 
     async def __call__(self, opinion: Opinion) -> None:
         if opinion.reason not in BESIDE_THE_POINT:
-            await self.learning.told(opinion.tenant, opinion.request_id, opinion.score)
+            await self.learning().told(opinion.tenant, opinion.request_id, opinion.score)

@@ -31,7 +31,7 @@ def _fold(house: House) -> Any:
         from edgewise.routing.upkeep import fold
 
         assert house.router.table is not None
-        return await fold(house.router.table)
+        return await fold(house.router.table())
 
     return run
 

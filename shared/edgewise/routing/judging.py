@@ -8,7 +8,7 @@ question and the answer and says one word (`edgewise.grading`), so a verdict cos
 - and where the deadline leaves time for it and for the strong model.
 
 A judge that fails, or says neither word, is no evidence. How often verdicts err is a prior here, for no public set
-records them; what own shadow traffic shows corrects it (`labels.Counts`).
+records them; what own shadow traffic shows corrects it (`knowing.Counts`).
 """
 
 from __future__ import annotations

@@ -10,19 +10,25 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from edgewise.chat import Usage
 from edgewise.routing.complexity import Weights, features, weights
 from edgewise.routing.evidence import AGREED, DISAGREED, Confidence
 from edgewise.routing.fitted import FittedPlans
-from edgewise.routing.guarantee import Operating, Proof, operating_point, since_the_change
-from edgewise.routing.labels import Counts, Label
 from edgewise.routing.learn import Learner, Seen
 from edgewise.words import Model
+
+if TYPE_CHECKING:
+    from edgewise.routing.guarantee import Operating, Proof
+    from edgewise.routing.labels import Label
+    from edgewise.routing.options import Options
 
 KEPT_LABELS = 1000
 MOST_PAIRS = 8
 MOST_PROOFS = 200
+PAIR = "pair"
+"""The feature of a choice that is learned from: the (weak, strong) models that it is between."""
 LENGTH_SHARE = 0.05
 LEAST_LENGTHS = 30
 STRONG_DISAGREED = 0.598
@@ -61,6 +67,22 @@ class Lengths:
         distance = value - self.mean
         self.mean += share * distance
         self.variance += share * (distance * distance - self.variance)
+
+
+@dataclass(slots=True)
+class Counts:
+    """How often what a confidence rests on was right: (right, all) by `model source`."""
+
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, model: str, source: str, right: bool) -> None:
+        good, count = self.seen.get(f"{model} {source}", (0, 0))
+        self.seen[f"{model} {source}"] = (good + right, count + 1)
+
+    def calibrated(self, model: str, source: str, value: float, worth: float = 30.0) -> float:
+        """`value` drawn towards what was seen, as if it rested on `worth` observations itself."""
+        good, count = self.seen.get(f"{model} {source}", (0, 0))
+        return (worth * value + good) / (worth + count)
 
 
 @dataclass(slots=True)
@@ -108,6 +130,8 @@ class Knowing:
 
     def prove(self, pair: str, tenant: str, proof: Proof) -> None:
         """Take in what a tenant's guarantees are proved on, in place of what was known; the oldest makes room."""
+        from edgewise.routing.guarantee import since_the_change
+
         self.proofs.pop((pair, tenant), None)
         while len(self.proofs) >= MOST_PROOFS:
             del self.proofs[next(iter(self.proofs))]
@@ -121,9 +145,37 @@ class Knowing:
             return None
         key = (pair, tenant, delta)
         if key not in self._points:
+            from edgewise.routing.guarantee import operating_point
+
             scores, gains = [score for score, _ in proof], [gain for _, gain in proof]
             self._points[key] = operating_point(scores, gains, delta=delta)
         return self._points[key]
+
+    def says(
+        self, reading: Reading, pair: tuple[Model, Model], options: Options, tenant: str, *, provable: bool
+    ) -> tuple[float | None, dict[str, Any]]:
+        """(expected gain of the strong over the weak model, what else a strategy may know) of one question.
+
+        No gain unless it may speak: the pair's test has passed, or the tenant's guarantee is proved.
+        provable  whether labels are drawn from questions of this kind at all: of open text nothing is compared
+        """
+        weak, strong = pair
+        if weak.name == strong.name:
+            return None, {}
+        table = self.plans
+        if table is not None and not options.guarantee and options.strategy in (None, "hybrid"):
+            return None, {"plans": table.worth(reading.seen), "lam": table.lam, "tested": table.tested}
+        name = pair_of(weak, strong)
+        learner = self.learners.get(name)
+        if learner is None:
+            return None, {"learned": "no labels yet"}
+        told: dict[str, Any] = {"learned": learner.test.reason()}
+        if not options.guarantee:
+            return (learner.gain(reading.seen) if learner.test.serving else None), told
+        found = self.operating(name, tenant, options.guarantee["delta"]) if provable else None
+        if found is None:
+            return None, told
+        return learner.gain(reading.seen), {**told, "threshold": found.threshold, "bound": found.loss_bound}
 
     def calibrated(self, model: Model, found: Confidence) -> Confidence:
         """A confidence, with what was seen of answers that rested on the same."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edgewise.chat import Answer
 from edgewise.routing.evidence import Kind, conclusion
@@ -80,22 +80,6 @@ class Asked:
             return None
         gain = BAD_WEAK * -score if self.served == weak and score < 0 else 0.0
         return Label(self.question, gain, self.tenant, drawn=False)
-
-
-@dataclass(slots=True)
-class Counts:
-    """How often what a confidence rests on was right: (right, all) by `model source`."""
-
-    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, model: str, source: str, right: bool) -> None:
-        good, count = self.seen.get(f"{model} {source}", (0, 0))
-        self.seen[f"{model} {source}"] = (good + right, count + 1)
-
-    def calibrated(self, model: str, source: str, value: float, worth: float = 30.0) -> float:
-        """`value` drawn towards what was seen, as if it rested on `worth` observations itself."""
-        good, count = self.seen.get(f"{model} {source}", (0, 0))
-        return (worth * value + good) / (worth + count)
 
 
 def grouped(answers: Mapping[str, Answer], kind: Kind) -> dict[str, int]:

@@ -23,8 +23,8 @@ from edgewise.routing import evidence
 from edgewise.routing.ask import Ask, demand_of, price, total
 from edgewise.routing.complexity import question_of
 from edgewise.routing.fitted import FittedPlans
-from edgewise.routing.knowing import Knowing, gain_of
-from edgewise.routing.labels import Asked, Counts, Label, Panel, grouped
+from edgewise.routing.knowing import MOST_PROOFS, PAIR, Counts, Knowing, gain_of, pair_of
+from edgewise.routing.labels import Asked, Label, Panel, grouped
 from edgewise.routing.learn import Seen
 from edgewise.routing.scorer import ends, partner
 from edgewise.routing.tokens import Corrections
@@ -33,8 +33,8 @@ from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Step
 
 REFRESH_S = 300.0
 """How old learned states may be in one process."""
-PAIR, SHADOW = "pair", "shadow"
-"""Features of a choice: the (weak, strong) models that it is between, where learning is on; who is asked again."""
+SHADOW = "shadow"
+"""The feature of a choice that says who is asked again."""
 
 Named = Callable[[str], Sequence[Model]]
 
@@ -55,14 +55,14 @@ class Learning:
 
     # What is decided with the choice.
 
-    def mark(self, choice: Choice, ask: Ask) -> Choice:
-        """`choice` with the features that learning needs later; as it was where learning is off."""
+    def mark(self, choice: Choice, ask: Ask, tenant: str) -> Choice:
+        """`choice` with the features that learning needs later."""
         share = ask.options.shadow or 0.0
-        if not (share > 0 or ask.options.guarantee or choice.strategy == "learned"):
-            return choice
         weak, strong = ends(ask.candidates, ask.reference)
         if weak is strong:
             return choice
+        if ask.options.guarantee:
+            self._prove(pair_of(weak.model, strong.model), tenant)
         features = {**choice.features, PAIR: [weak.model.name, strong.model.name]}
         # Only where answers can be compared: on open text, agreement means nothing.
         if share > 0 and ask.comparable is not None and self.clock.uniform() < share:
@@ -74,10 +74,10 @@ class Learning:
     # What follows an answer.
 
     def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
-        """Remember what was asked, where learning is on; the rest of the panel to ask again, where it is drawn."""
-        pair = choice.features.get(PAIR)
+        """Remember what was asked; the rest of the panel to ask again, where it is drawn."""
+        pair = choice.features[PAIR]
         # Who forbids keeping the answer hardly wants the question hashed.
-        if pair is None or plan.request.cache.no_store:
+        if plan.request.cache.no_store:
             return None
         if self.table is not None and self.background is not None:
             self.background.spawn(self._remember(self.table, plan, (pair[0], pair[1]), live.model, request_id))
@@ -195,12 +195,14 @@ class Learning:
         except ValueError:
             self.knowing.plans = None
 
-    def prove(self, pair: str, tenant: str) -> None:
+    def _prove(self, pair: str, tenant: str) -> None:
         """Load what a tenant's guarantees are proved on, behind the request that asks for one."""
         if self.table is None or self.background is None:
             return
         now = self.clock.tick()
         if now - self._proved.get((pair, tenant), -REFRESH_S) >= REFRESH_S:
+            if len(self._proved) >= MOST_PROOFS:
+                self._proved.clear()
             self._proved[pair, tenant] = now
             self.background.spawn(self._load_proof(pair, tenant))
 

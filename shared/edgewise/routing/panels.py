@@ -13,7 +13,8 @@ from itertools import combinations
 
 from edgewise.routing.fitted import FittedPlans, PlanKey
 from edgewise.routing.fitting import LEAST_LABELS, fitted
-from edgewise.routing.labels import Counts, Panel
+from edgewise.routing.knowing import Counts
+from edgewise.routing.labels import Panel
 
 MOST_MODELS = 3
 

@@ -9,10 +9,10 @@ It doesn't know what an answer costs its caller's budget (policy), nor whether t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest
@@ -26,20 +26,22 @@ from edgewise.routing.catalog import Catalog
 from edgewise.routing.complexity import question_of
 from edgewise.routing.drive import MAX_RETRIES, MAX_WAIT_S, RESTING, Drive
 from edgewise.routing.judging import SELVES
-from edgewise.routing.knowing import Knowing, Lengths, Reading, pair_of
-from edgewise.routing.learning import Learning
+from edgewise.routing.knowing import PAIR, Knowing, Lengths
 from edgewise.routing.names import Alias
 from edgewise.routing.options import Options, parse
-from edgewise.routing.overrides import Overrides
-from edgewise.routing.pacing import Pacing, dearest
 from edgewise.routing.rescue import Rescue, asked_for, distinct, may_use, usable, wanted
 from edgewise.routing.retry_budget import RetryBudget
 from edgewise.routing.scorer import ends
 from edgewise.routing.shortlist import Judges, Shortlist
 from edgewise.routing.strategies import BY_NAME
 from edgewise.routing.tokens import Corrections
-from edgewise.routing.upkeep import Labels
 from edgewise.words import Attempt, Caller, Choice, Live, Model, Plan, Target
+
+if TYPE_CHECKING:
+    from edgewise.routing.learning import Learning
+    from edgewise.routing.overrides import Overrides
+    from edgewise.routing.pacing import Pacing
+    from edgewise.routing.upkeep import Labels
 
 ORDERED = frozenset({"fallback", "weighted", "least_busy", "sticky", "lowest_latency"})
 """Strategies for which the list of candidates is the operator's, not a market to pick from."""
@@ -71,12 +73,12 @@ class Room:
     max_wait_s: float = MAX_WAIT_S
     pacing: Pacing | None = None
     in_flight: dict[str, int] = field(default_factory=dict)
-    table: Labels | None = None
+    table: Callable[[], Labels] | None = None
     """Where labels go and learned states come from; None keeps both in this process."""
     background: Background | None = None
     overrides: Overrides | None = None
     """Where the operator's later changes to the catalogue come from; None: nowhere."""
-    learning: Learning = field(init=False)
+    _learning: Learning | None = None
     _sessions: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     """(tenant, session) to the model that answered it last, the longest silent first."""
     _shortlist: Shortlist = field(init=False)
@@ -87,9 +89,6 @@ class Room:
         self.budget = self.budget or RetryBudget(self.clock)
         self._shortlist = Shortlist(self.corrections, self.breakers)
         self._rescue = Rescue(self._named_models, self._twins, self.corrections)
-        self.learning = Learning(
-            self.clock, self.knowing, self.corrections, self._named_models, self.table, self.background
-        )
 
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         """What the requested name stands for. Raises `ModelNotFound`, `NotAllowed`, `InvalidRequest`."""
@@ -138,14 +137,36 @@ class Room:
         """The plan of models for this request. Raises `InvalidRequest` when no candidate can take it."""
         asked, options = self._read(request, plan)
         if asked.many:
-            self.learning.refresh()
+            self._refresh()
         ask = self.ask(request, target.models, asked, options, plan)
         name = options.strategy or (self.default_strategy if asked.market else "fallback")
         if options.guarantee and asked.many and name not in PROVED:
             # A promise that a key's owner was given is not undone by a strategy that a request names.
             name = "learned"
         choice = self._rescue.complete(BY_NAME[name](ask), ask, request, plan.models)
-        return self.learning.mark(choice, ask) if asked.many else choice
+        learns = options.shadow or options.guarantee or choice.strategy == "learned"
+        return self.learning.mark(choice, ask, plan.tenant) if asked.many and learns else choice
+
+    @property
+    def learning(self) -> Learning:
+        """What learns: imported and made when somebody first does, for a cold start would pay for it in vain."""
+        if self._learning is None:
+            from edgewise.routing.learning import Learning
+
+            table = self.table() if self.table is not None else None
+            parts = self.clock, self.knowing, self.corrections, self._named_models
+            self._learning = Learning(*parts, table, self.background)
+        return self._learning
+
+    def _refresh(self) -> None:
+        """Load what upkeep has learned, now and then, behind the request that notices."""
+        if self._learning is not None:
+            self._learning.refresh()
+        elif self.table is not None and self.background is not None:
+            self.background.spawn(self._begin())
+
+    async def _begin(self) -> None:
+        self.learning.refresh()
 
     def ask(
         self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options, plan: Plan
@@ -160,10 +181,10 @@ class Room:
         in_order = options.strategy in ORDERED or not asked.market
         candidates = self._shortlist.candidates(fitting or models, demand, reading.difficulty, keep_order=in_order)
         candidates, reference = self._reference(candidates, models, asked, options, (demand, reading.difficulty))
-        house = self.pacing.price if self.pacing is not None else 0.0
-        shadow_price = max(house, dearest(plan.paces) if options.pace else 0.0)
+        shadow_price = self._shadow_price(options, plan)
         kind = evidence.comparable(request)
-        gain, extra = self._learned(candidates, reading, options, (plan.tenant, reference, kind))
+        weak, strong = (candidate.model for candidate in ends(candidates, reference))
+        gain, extra = self.knowing.says(reading, (weak, strong), options, plan.tenant, provable=kind is not None)
         return Ask(
             demand=demand,
             candidates=candidates,
@@ -220,6 +241,15 @@ class Room:
         (found,) = self._shortlist.candidates(able[:1], *at, keep_order=True)
         return (*candidates, found), found
 
+    def _shadow_price(self, options: Options, plan: Plan) -> float:
+        """What a dollar costs more while money is short, quality points: the house's, or the key's own."""
+        house = self.pacing.price if self.pacing is not None else 0.0
+        if not (options.pace and plan.paces):
+            return house
+        from edgewise.routing.pacing import dearest
+
+        return max(house, dearest(plan.paces))
+
     def _judges(self, options: Options, plan: Plan) -> Judges:
         """Who grades answers. A judge that is not there, or not for this key, is no evidence, and fails no request."""
         if options.judge is None or options.judge in SELVES:
@@ -234,35 +264,6 @@ class Room:
             m for m in found if names.allows(m, plan.models) or (not named and may_use(m, plan.request, plan.models))
         ]
         return may[0] if may else False
-
-    def _learned(
-        self, candidates: Sequence[Candidate], reading: Reading, options: Options,
-        of: tuple[str, Candidate | None, str | None],
-    ) -> tuple[float | None, dict[str, Any]]:  # fmt: skip
-        """What the pair's learner says, if it may speak: its test has passed, or a guarantee is proved."""
-        tenant, reference, kind = of
-        weak, strong = ends(candidates, reference)
-        if weak is strong:
-            return None, {}
-        table = self.knowing.plans
-        if table is not None and not options.guarantee and options.strategy in (None, "hybrid"):
-            return None, {"plans": table.worth(reading.seen), "lam": table.lam, "tested": table.tested}
-        pair = pair_of(weak.model, strong.model)
-        if options.guarantee:
-            self.learning.prove(pair, tenant)
-        learner = self.knowing.learners.get(pair)
-        if learner is None:
-            return None, {"learned": "no labels yet"}
-        extra: dict[str, Any] = {"learned": learner.test.reason()}
-        if options.guarantee:
-            # Open text is in no label that was drawn, so nothing is proved about it.
-            found = self.knowing.operating(pair, tenant, options.guarantee["delta"]) if kind else None
-            if found is None:
-                return None, extra
-            extra["threshold"] = found.threshold
-            extra["bound"] = found.loss_bound
-            return learner.gain(reading.seen), extra
-        return (learner.gain(reading.seen) if learner.test.serving else None), extra
 
     async def carry_out(
         self, choice: Choice, request: ChatRequest, caller: Caller, deadline: Deadline, trail: list[Attempt]
@@ -283,7 +284,7 @@ class Room:
 
     def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
         """What is to be asked again of other models, behind the answer, to learn from; None: nothing."""
-        return self.learning.follow_up(plan, choice, live, request_id)
+        return self.learning.follow_up(plan, choice, live, request_id) if PAIR in choice.features else None
 
     async def compare(
         self, shadow: Choice, plan: Plan, live: Live, caller: Caller, deadline: Deadline, trail: list[Attempt]
