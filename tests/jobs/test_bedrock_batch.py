@@ -187,7 +187,7 @@ async def test_a_job_whose_answer_was_lost_is_found_again(moto_url: str, moto_aw
     async with going(moto_url, moto_aws, bucket) as away:
         away.jobs.loses = True
         batch = await away.submit([chat_line(f"c{n}", f"t{n}") for n in range(120)])
-        assert (await away.rig.batch(batch.id)).remote is None
+        assert (await away.rig.batch(batch.id)).is_submitting
         await away.rig.room.send("validate", batch.id, "acme")
         await away.work()
         (arn,) = away.jobs.jobs

@@ -125,19 +125,27 @@ async def test_what_the_provider_does_not_answer_is_asked_here() -> None:
     assert (await away.rig.batch(batch.id)).wire()["request_counts"]["completed"] == 20
 
 
-async def test_a_repeated_message_submits_nothing_twice() -> None:
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_repeated_message_submits_nothing_twice(*, lost: bool) -> None:
+    """Nor does upkeep, which finds a batch that stands still and whose message is lost."""
     away = Away()
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     noted = away.rig.room.batches.note
 
-    async def dies(*_: Any, **__: Any) -> None:
-        raise RuntimeError("the worker died after it had submitted")
+    async def dies(id: str, **changes: Any) -> None:
+        if changes["remote"]["state"] == "working":
+            raise RuntimeError("the worker died after it had submitted")
+        await noted(id, **changes)
 
     away.rig.room.batches.note = dies  # type: ignore[method-assign]
     await away.rig.deliver(away.worker, away.rig.queue.receive(1))
     assert away.service.submissions == 1
     away.rig.room.batches.note = noted  # type: ignore[method-assign]
+    if lost:
+        away.rig.queue.messages.clear()
+        assert await away.sweep() == 0
     await away.rig.pump(away.worker)
+    assert away.rig.run.asked == [], "nothing is asked here while it runs there"
     assert away.service.submissions == 1
     found = await away.rig.batch(batch.id)
     assert found.remote == {"id": batch.id, "state": "working"}
@@ -170,6 +178,19 @@ async def test_cancelling_cancels_there_and_hands_out_what_is_done() -> None:
     away = Away()
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     await away.rig.pump(away.worker)
+    away.service.refuses = {"t1"}
+    await start.cancel(away.rig.room, await away.rig.batch(batch.id))
+    await away.rig.pump(away.worker)
+    done = await away.rig.batch(batch.id)
+    assert (done.status, away.service.cancelled) == ("cancelled", [batch.id])
+    assert done.wire()["request_counts"] == {"total": 20, "completed": 19, "failed": 1}
+
+
+async def test_what_was_submitted_by_a_worker_that_died_is_stopped_with_its_batch() -> None:
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    await away.rig.room.batches.note(batch.id, remote={"id": "", "state": "submitting"})
     away.service.refuses = {"t1"}
     await start.cancel(away.rig.room, await away.rig.batch(batch.id))
     await away.rig.pump(away.worker)

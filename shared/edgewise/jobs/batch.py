@@ -125,8 +125,13 @@ class Batch:
 
     @property
     def is_away(self) -> bool:
-        """The provider's own batch service has it."""
+        """The provider's own batch service has it, or is about to."""
         return self.remote is not None and self.remote["state"] != "collected"
+
+    @property
+    def is_submitting(self) -> bool:
+        """It is about to have it, or has it and its worker died before it could say so."""
+        return self.remote is not None and self.remote["state"] == "submitting"
 
     @property
     def webhook_url(self) -> str | None:

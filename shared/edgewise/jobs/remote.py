@@ -6,8 +6,12 @@ line by line. Submit, look again on each round of upkeep, collect. Collected ans
 window that runs out) is then worked line by line: the chunks are sent, and find only the missing lines to do. A
 provider that refuses the batch as a whole leaves all of it to that.
 
-Submitting twice would be paid twice. The provider's batch carries our batch's id, and before submitting it is looked
-for. One that is stopped is waited for: what it has answered by then is paid for, and told when it has stopped.
+Submitting twice would be paid twice, and so would lines that are asked here while a batch that nobody knows of runs
+there. So it is written down before submitting that it is about to be, and the provider's batch carries our batch's id,
+by which it is looked for first. One that is stopped is waited for: what it has answered by then is paid for, and told
+when it has stopped.
+
+    (nothing) ─→ submitting ─→ working ─→ stopping ─→ collected        (whatever comes between: refused is collected)
 
 Who may go this way is decided by the function handed in: it knows policy and prices, this module does not.
 """
@@ -107,25 +111,24 @@ class Remote:
 
     async def take(self, batch: Batch) -> bool:
         """Submit a checked batch, once. False: it is to be worked line by line."""
-        if batch.remote is not None:
+        begun = batch.remote is not None
+        if begun and not batch.is_submitting:
             return batch.is_away
-        if batch.total < self.min_lines or self.room.clock.now() - batch.created_at > START_S:
+        late = self.room.clock.now() - batch.created_at > START_S
+        if not begun and (late or batch.total < self.min_lines):
             return False
-        offer = await self.admit(batch)
-        if offer is None:
-            return False
-        draft = await self.room.draft(batch.id)
-        if draft.total - len(draft.leaders) < self.min_lines:
+        offer, draft = await self.admit(batch), await self.room.draft(batch.id)
+        if offer is None or draft.total - len(draft.leaders) < self.min_lines:
             return False
         owner = self.room.clock.token("worker_")
         claimed = await self.room.batches.claim(batch.id, SUBMISSION, owner, SUBMITTING_S)
         if not isinstance(claimed, Claimed):
             raise Again(60)
         try:
-            await self._submit(batch, draft, offer)
+            await self._submit(batch, draft, offer, late=late)
         except UpstreamRefused:
             # It does not take this model, or these lines: they are asked one by one.
-            await self.room.batches.note(batch.id, remote={"id": "", "state": "collected"})
+            await self._note(batch, "collected")
             self.room.meter.add("remote_refused")
             return False
         except UpstreamError as error:
@@ -134,13 +137,19 @@ class Remote:
             await self.room.batches.release(batch.id, SUBMISSION, owner)
         return True
 
-    async def _submit(self, batch: Batch, draft: Draft, offer: Offer) -> None:
+    async def _submit(self, batch: Batch, draft: Draft, offer: Offer, *, late: bool) -> None:
+        await self._note(batch, "submitting")
         found = await offer.service.find(batch.id)
         if found is None:
+            if late:
+                raise UpstreamRefused("It was not to be had in time.")
             lines = self._lines(batch, draft, offer.model.id)
             found = await offer.service.submit(batch.id, batch.endpoint, offer.model, lines)
-        await self.room.batches.note(batch.id, remote={"id": found, "state": "working"})
+        await self._note(batch, "working", found)
         self.room.meter.add("remote_batches")
+
+    async def _note(self, batch: Batch, state: str, id: str = "", **more: Any) -> None:
+        await self.room.batches.note(batch.id, remote={"id": id, "state": state, **more})
 
     async def _lines(self, batch: Batch, draft: Draft, model: str) -> AsyncIterator[bytes]:
         """The leading lines, each named by its chunk and number, for the provider's model."""
@@ -187,15 +196,26 @@ class Remote:
             return False
         assert batch.remote is not None
         offer = await self.admit(batch)
+        if offer is not None and batch.is_submitting:
+            return await self._resumed(batch, offer.service)
         if offer is not None:
             id = str(batch.remote["id"])  # noqa: A001
             if await offer.service.poll(id) == "working" and not await self._stopped(batch, offer.service, id):
                 return False
             await self._collect(batch, offer, id)
-        await self.room.batches.note(batch.id, remote={**batch.remote, "state": "collected"})
+        await self._note(batch, "collected", str(batch.remote["id"]))
         for number in range(min(self.room.options.window_chunks, batch.chunks)):
             await self.room.send("chunk", batch.id, batch.tenant, chunk=number)
         return True
+
+    async def _resumed(self, batch: Batch, service: ProviderBatch) -> bool:
+        """Go on with a submission whose worker may have died; True when there is nothing to go on with."""
+        if batch.status == "in_progress" and batch.expires_at > self.room.clock.now():
+            await self.room.send("validate", batch.id, batch.tenant)
+            return False
+        found = await service.find(batch.id)
+        await self._note(batch, "collected" if found is None else "working", found or "")
+        return found is None
 
     async def _stopped(self, batch: Batch, service: ProviderBatch, id: str) -> bool:
         """Whether a batch that still works is waited for no longer. One whose time is over is told to stop first."""
@@ -205,7 +225,7 @@ class Remote:
             return bool(now >= batch.remote["since"] + STOPPING_S)
         if batch.status != "in_progress" or batch.expires_at - now < SPARE_S:
             await service.cancel(id)
-            await self.room.batches.note(batch.id, remote={"id": id, "state": "stopping", "since": int(now)})
+            await self._note(batch, "stopping", id, since=int(now))
         return False
 
     async def _collect(self, batch: Batch, offer: Offer, id: str) -> None:
