@@ -10,14 +10,13 @@ record can still bear, and
 
 Theory. Of the wrong hits since the last one that was found, each went unseen with probability 1 - p; so they are more
 than balance·ln(1/d)/CLOSE with probability at most d, whatever changed, when, and however adversely, as long as nobody
-sees the judge's coin. No assumption on traffic enters. A bound that is kept with room to spare makes the balance grow
-with the hits and labels few: their number grows with the logarithm of the hits.
+sees the judge's coin. No assumption on traffic enters. While the bound is kept with room to spare the balance grows
+with the hits, and labels grow with the logarithm of the hits until the balance is MOST.
 
 The account opens with one wrong answer and what fifty hits may cost, and is first credited when hits have paid that
-back. Beside it a wealth bets on "more than
-the bound are wrong" and never falls below 1, label after label: it hears of a change before the balance is gone, and
-is asked for more proof the more there is to lose. Source: Shin, Ramdas and Rinaldo 2023, E-detectors; Horvitz and
-Thompson 1952 for the weights.
+back. Beside it a wealth bets on "more than the bound are wrong" and never falls below 1, label after label: it hears
+of a change before the balance is gone, and is asked for more proof the more there is to lose. Source: Shin, Ramdas
+and Rinaldo 2023, E-detectors; Horvitz and Thompson 1952 for the weights.
 
 Rest. After an alarm nothing that was learned is forgotten, but every entry that is older must be called right once
 before it is served again, and serving goes on when the judge has called enough would-be hits right, a wrong one
@@ -35,12 +34,16 @@ from dataclasses import dataclass, replace
 FIRST_HITS = 50
 MOST_AT_FIRST = 2.0
 PAID = 0.9
+"""The part of the bound that a hit pays in; the rest is for what goes unseen."""
 """The part of the bound that a hit pays in."""
 CLOSE = 6.0
+"""With this much, half of the balance goes unseen once in twenty changes."""
 MOST = 50.0
 """The largest balance: what was earned long ago can't hide a change today."""
 STAKE = 0.12
+"""Of the wealth, on each label."""
 PROOF = 20.0
+"""The wealth that raises the alarm, for each wrong answer of the balance."""
 LEAST_REHEARSED = 10.0
 REST_UNJUDGED_S = 86_400.0
 """How long serving rests where there is no judge, and only a report can have raised the alarm."""
