@@ -13,8 +13,8 @@ from bench.routes.recorded import Pairs, finite, halves, source_of
 from edgewise.routing.complexity import normalised, weights
 from edgewise.routing.learn import Learner, Seen
 
-SPLITS = 5
-DRAWS = 60
+SPLITS = 10
+DRAWS = 30
 LABELS = (200, 400, 1500)
 SERVES_FROM = 1.645
 """Standard errors by which the tuning half must favour a strategy without labels before it may serve."""
@@ -44,7 +44,8 @@ class Tally:
         self.served.append(serves)
         quality, cost = points(score, weak, strong, given)
         for part in PARTS:
-            self.savings[part].append(metrics.saving_at(quality, cost, strong.mean(), given.strong_usd, part))
+            saving = metrics.saving_at(quality, cost, strong.mean(), given.strong_usd, part)
+            self.savings[part].append(saving if serves else 0.0)
         self.accuracy.append(float(np.interp(0.5, *metrics.curve(score, weak, strong))))
         for drawn in draws:
             again = np.repeat(np.arange(len(test)), drawn)
@@ -52,10 +53,10 @@ class Tally:
             quality, cost = points(score[again], weak[again], strong[again], given)
             for part in PARTS:
                 saving = metrics.saving_at(quality, cost, strong[again].mean(), given.strong_usd, part)
-                self.drawn_savings[part].append(saving)
+                self.drawn_savings[part].append(saving if serves else 0.0)
 
     def row(self) -> dict[str, Any]:
-        """The JSON row: how its score ranks, and what it saves; one that refuses to serve saves nothing."""
+        """The JSON row: how its score ranks, and what it saves; where it refuses to serve it saves nothing."""
         refused = np.mean(self.served) < 0.5
         raw = float(np.mean(self.apgr))
         found: dict[str, Any] = {
