@@ -6,20 +6,23 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+from edgewise.api.background import Background, Desk
 from edgewise.api.making import pace_of
 from edgewise.aws import Table
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
 from edgewise.jobs.answers.dynamodb import DynamoShelf
 from edgewise.jobs.answers.kept import Kept, Made
+from edgewise.jobs.answers.log import Log
 from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.room import Again, Options
 from edgewise.jobs.share import Share
 from edgewise.jobs.store import Claimed, Done, Held
 from edgewise.jobs.work import Delivery
-from tests.jobs.fakes import MemoryBlobs, MemoryQueue
+from tests.jobs.fakes import MemoryBlobs, MemoryQueue, MemoryStretches
 from tests.jobs.rig import Counts
 
 
@@ -61,6 +64,34 @@ class Watched:
     async def holds(self, _id: str, _owner: str) -> bool:
         self.looked += 1
         return not self.kept.ended
+
+
+@pytest.mark.parametrize(("lost", "code"), [(False, "unfinished"), (True, "not_found")])
+async def test_a_stream_that_ends_before_its_answer_says_so(clock: FakeClock, lost: bool, code: str) -> None:
+    class Shelf(MemoryStretches):
+        async def get(self, _id: str) -> Kept | None:
+            return None if lost else kept
+
+    kept = _kept(clock)
+    shelf: Any = Shelf()
+    await Log(shelf, kept).write([{"type": "response.output_text.delta", "delta": "so far"}])
+    told: list[dict[str, Any]] = []
+
+    async def follow() -> None:
+        desk = Desk(shelf, MemoryQueue(clock), clock)
+        async for piece in Background(lambda: desk, _nobody)._events(kept, 0):
+            if piece.startswith(b"event"):
+                told.append(orjson.loads(piece.split(b"data: ")[1]))
+
+    following = asyncio.create_task(follow())
+    await clock.advance(601)
+    await following
+    assert [event["sequence_number"] for event in told] == [1, 2, 2]
+    assert (told[-1]["type"], told[-1]["code"]) == ("error", code)
+
+
+async def _nobody(_request: Any) -> Any:
+    raise AssertionError("nobody asks")
 
 
 class TestWork:

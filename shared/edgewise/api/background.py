@@ -32,6 +32,14 @@ from edgewise.words import Plan, Principal
 RESPONSES = "/v1/responses"
 POLL_S = 0.5
 LONGEST_STREAM_S = 600.0
+UNFINISHED = {
+    "type": "error",
+    "code": "unfinished",
+    "message": "The answer is still being made. Go on with the number of this event as `starting_after`.",
+    "param": None,
+}
+GONE = {"type": "error", "code": "not_found", "message": "The answer was deleted or has expired.", "param": None}
+"""How a stream ends that its answer outlives, or that outlives its answer; their number is the last that was sent."""
 
 CheckUrl = Callable[[str], Any]
 """Awaited with a webhook's URL; raises for one that may not be called."""
@@ -191,7 +199,8 @@ class Background:
         return StreamingResponse(self._events(kept, after), media_type=sse.CONTENT_TYPE)
 
     async def _events(self, kept: Kept, sent: int) -> AsyncIterator[bytes]:
-        """The log beyond event `sent` up to its end, or for as long as a stream may last."""
+        """The log beyond event `sent` up to its end, or for as long as a stream may last. One that ends before that
+        says so: a stream that is silently cut looks whole to its client."""
         desk = self._desk()
         begun = spoke_at = desk.clock.tick()
         read, log = -1, list[Event]()
@@ -207,7 +216,7 @@ class Background:
             known = log[: len(log) - len(held)] if read >= 0 else opening(kept)[:1]
             for event in unread(known, sent):
                 sent, spoke_at = number_of(event), desk.clock.tick()
-                yield b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
+                yield _encoded(event)
                 if restarts(event):
                     return
             if whole and not held:
@@ -216,9 +225,11 @@ class Background:
             await desk.clock.sleep(POLL_S)
             if desk.clock.tick() - spoke_at >= desk.keepalive_s:
                 if await desk.shelf.get(kept.id) is None:
+                    yield _encoded({**GONE, "sequence_number": sent})
                     return
                 spoke_at = desk.clock.tick()
                 yield b": keepalive\n\n"
+        yield _encoded({**UNFINISHED, "sequence_number": sent})
 
     async def _is_settled(self, id: str) -> bool:
         kept = await self._desk().shelf.get(id)
@@ -250,6 +261,10 @@ class Background:
         return responses.Kept(
             dict(kept.wire), [dict(item) for item in kept.input], [dict(message) for message in kept.messages]
         )
+
+
+def _encoded(event: Event) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), orjson.dumps(event))
 
 
 def chat_wire(asked: ChatRequest) -> dict[str, Any]:
