@@ -71,7 +71,8 @@ def many(table: Path, questions: Path, name: str) -> dict[str, Any]:
 
 
 COLUMNS = (
-    ("apgr", "APGR", 1), ("cpt50", "CPT50", 100), ("cpt80", "CPT80", 100), ("served_share", "serves %", 100), ("accuracy", "acc %", 100),
+    ("apgr", "APGR", 1), ("cpt50", "CPT50", 100), ("cpt80", "CPT80", 100), ("served_share", "serves %", 100),
+    ("accuracy", "acc %", 100),
     ("usd_per_1k", "$/1k", 1), ("points", "points", 1), ("over_mix", "over mix", 1), ("net_saving", "net save %", 100),
     ("saving_at_95", "save@95", 100), ("saving_at_99", "save@99", 100), ("saving_at_100", "save@100", 100),
 )  # fmt: skip
