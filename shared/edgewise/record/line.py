@@ -88,7 +88,9 @@ def line_of(note: Note) -> dict[str, Any]:
         line["edgewise.confidence"] = round(note.confidence, 4)
         line["edgewise.confidence_source"] = note.confidence_source
     if note.features:
-        line["edgewise.features"] = {key: _plain(value) for key, value in note.features.items()}
+        line["edgewise.features"] = {
+            key: value if type(value) in NUMBERS else _plain(value) for key, value in note.features.items()
+        }
     if note.saved_tokens:
         line["edgewise.compressed_tokens"] = note.saved_tokens
     if note.flags:
@@ -131,13 +133,17 @@ def _same(kind: Kind) -> dict[str, Any]:
     return line | {f"edgewise.{name}": word for name, word in zip(REASONS, why, strict=True) if word is not None}
 
 
+NUMBERS = frozenset({bool, float, int, type(None)})
+"""Types of a feature that go on the line as they are; nearly all are numbers."""
+
+
 def _plain(value: Any) -> Any:
-    """A routing feature: numbers as they are, words only when they look like names."""
+    """Another routing feature: words only when they look like names."""
     if isinstance(value, str):
         return name_only(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value if isinstance(value, bool | int | float) or value is None else ODD
+    return value if type(value) in NUMBERS else ODD
 
 
 def _try_of(attempt: Attempt) -> dict[str, Any]:
