@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewise.api import fields
+from edgewise.api.app import app
 from edgewise.api.messages_ask import chat_body, check
 from edgewise.api.messages_tell import Telling, whole
 from edgewise.chat import Answer, Usage, completion, unfold
 from edgewise.errors import InvalidRequest
+from edgewise.settings import Settings
+from tests.api.client import Client
+from tests.fakes import rooms
 
 SIGNED = [{"type": "thinking", "thinking": "Hm, hm.", "signature": "sig"}, {"type": "redacted_thinking", "data": "x"}]
 CALLS = st.lists(
@@ -248,3 +252,27 @@ def test_what_cannot_be_said_is_refused_by_name(part: dict[str, Any], param: str
     with pytest.raises(InvalidRequest) as caught:
         asked(body)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_nobody_thought_of_is_told_in_this_dialect_without_its_inner_text(streamed: bool) -> None:
+    def broken(_: Any) -> Any:
+        raise ValueError("an inner secret")
+
+    house = rooms(script=broken)
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}], "stream": streamed}
+    got = await Client(app(house, Settings()), "ew_test").ask("POST", "/v1/messages", body)
+    assert got.status == 500
+    assert got.json["type"] == "error" and got.json["error"]["type"] == "api_error"
+    assert got.json["request_id"] == got.headers["request-id"] == got.headers["x-request-id"]
+    assert b"secret" not in got.body
+
+
+async def test_every_way_to_the_route_and_its_dry_run() -> None:
+    client = Client(app(rooms(), Settings()), "ew_test")
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+    for path in ("/v1/messages", "/messages"):
+        assert (await client.ask("POST", path, body)).json["content"] == [{"type": "text", "text": "x"}]
+    asked_anew = {**body, "max_tokens": 6, "routing": {"dry_run": True}}
+    planned = await client.ask("POST", "/v1/messages", asked_anew)
+    assert planned.json["object"] == "edgewise.route"
