@@ -80,6 +80,9 @@ async def test_a_change_is_looked_for_once_a_minute_behind_a_request(clock: Fake
     await clock.advance(REFRESH_S)
     assert await tier_now() == "small", "the request that notices does not wait"
     assert await tier_now() == "huge" and len(looked) == 2
+    other = Stage(clock=clock)
+    other.room.overrides = stage.room.overrides
+    assert (await other.choose(request(model="small/mini"))).steps[0].models[0].tier == "huge", "one look serves both"
     again = stage.room.catalog
     await clock.advance(REFRESH_S)
     await tier_now()

@@ -33,10 +33,14 @@ class Overrides:
     load: Callable[[], Awaitable[Mapping[str, Row]]]
     make: Callable[[Mapping[str, Row]], Catalog]
     _held: Mapping[str, Row] = field(default_factory=dict)
+    _latest: Catalog | None = None
     _looked: float | None = None
 
-    def refresh(self, changed: Callable[[Catalog], None]) -> None:
-        """Tell `changed` of a new catalogue, behind the request that looks, if there is one."""
+    def refresh(self, catalog: Catalog, changed: Callable[[Catalog], None]) -> None:
+        """Tell `changed` of a catalogue that is newer than `catalog`: of one that is there at once, of one that is
+        found behind the request that looks. Several rooms may share one look."""
+        if self._latest is not None and catalog is not self._latest:
+            changed(self._latest)
         now = self.clock.tick()
         if self._looked is None or now - self._looked >= REFRESH_S:
             self._looked = now
@@ -45,8 +49,9 @@ class Overrides:
     async def _look(self, changed: Callable[[Catalog], None]) -> None:
         rows = await self.load()
         if rows != self._held:
-            changed(self.make(rows))
+            self._latest = self.make(rows)
             self._held = rows
+            changed(self._latest)
 
 
 def checked(name: str, row: Mapping[str, Any]) -> Row:

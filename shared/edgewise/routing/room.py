@@ -93,7 +93,7 @@ class Room:
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         """What the requested name stands for. Raises `ModelNotFound`, `NotAllowed`, `InvalidRequest`."""
         if self.overrides is not None:
-            self.overrides.refresh(self._take_in)
+            self.overrides.refresh(self.catalog, self._take_in)
         asked, options = self._read(request, plan)
         # What the house prefers changes who answers `auto`, so it is part of the name that answers are kept under.
         routing = {**(self.defaults if asked.many else {}), **asked.routing, **plan.routing, **request.routing}
