@@ -8,7 +8,7 @@ import pytest
 from edgewise.chat import ChatRequest
 from edgewise.routing.complexity import weights
 from edgewise.routing.fitted import FittedPlans, PlanKey
-from edgewise.routing.fitting import fitted
+from edgewise.routing.fitting import MARKET, beats_mix, fitted, hull, lambdas
 from edgewise.routing.learn import Learner, Seen
 from tests.routing.casting import Stage, request
 from tests.routing.test_learn import questions
@@ -74,3 +74,25 @@ async def test_a_table_of_models_that_are_not_candidates_is_silent() -> None:
     stage.room.knowing.plans = FittedPlans((PLANS[1],), found.lam, found.base[:1], found.weights[:1], found.rarity, "t")
     choice = await stage.choose(ChatRequest({"model": "auto", "messages": [{"role": "user", "content": "hello"}]}))
     assert not choice.reason.startswith("fitted")
+
+
+def test_models_that_differ_in_price_alone_beat_no_random_mix() -> None:
+    dice, learner = random.Random(8), Learner(weights())
+    seen = [learner.read(text) for text, _ in questions(400)]
+    quality = np.array([[float(dice.random() < chance) for chance in (0.6, 0.9)] for _ in seen])
+    assert fitted(seen, PLANS[:2], quality, np.tile(COST[:2], (400, 1)), reference=1) is None
+
+
+def test_a_dollar_is_never_asked_to_buy_much_more_than_at_the_top_of_the_market() -> None:
+    quality, cost = np.array([0.5, 0.8, 0.9]), np.array([1.0, 2.0, 10.0])
+    assert lambdas(quality, cost).max() == pytest.approx(MARKET * 0.1 / 8)
+    assert len(hull(quality, cost)) == 3 and hull(np.array([0.9, 0.8]), np.array([1.0, 2.0])) == [0]
+
+
+def test_a_mix_of_equal_cost_is_what_must_be_beaten() -> None:
+    dice = np.random.default_rng(4)
+    models = (dice.random((2000, 2)) < (0.5, 0.9)).astype(float)
+    cost = np.tile((1.0, 9.0), (2000, 1))
+    halfway = np.where(dice.random(2000) < 0.5, models[:, 0], models[:, 1])
+    assert not beats_mix(halfway, 5.0, models, cost)
+    assert beats_mix((dice.random(2000) < 0.8).astype(float), 5.0, models, cost)
