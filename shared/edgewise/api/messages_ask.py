@@ -77,13 +77,14 @@ FIELDS: dict[str, Check] = {
                                                                                               ("schema",))}))})
     ),
     "service_tier": fields.WORD,
-    "speed": fields.WORD,
+    # Another speed has another price, which is not known here.
+    "speed": nullable(word("standard")),
     "cache_control": nullable(fields.OBJECT),
     # It says what may be forgotten of a long conversation to save tokens; nothing is wrong where all is kept.
     "context_management": nullable(fields.OBJECT),
 }  # fmt: skip
 _OURS = frozenset({"cache", "routing"})
-_KEPT = ("service_tier", "speed", "thinking", "top_k")
+_KEPT = ("service_tier", "thinking", "top_k")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _EFFORTS = ((16_000, "high"), (4_000, "medium"), (0, "low"))
 """Budgets of thinking, in tokens, as efforts for models that think by effort."""
@@ -116,8 +117,8 @@ def chat_body(body: dict[str, Any]) -> dict[str, Any]:
             "json_schema": {"name": "answer", "strict": True, "schema": wished["format"].get("schema") or {}},
         }
     own = {name: body[name] for name in _KEPT if body.get(name) is not None}
-    if (marked := body.get("cache_control") or _marked(body)) is not None:
-        own["cache_control"] = marked
+    if body.get("cache_control") is not None or _marked(body):
+        own["cache_control"] = {"type": "ephemeral"}
     chat["anthropic"] = own or None
     return {name: value for name, value in chat.items() if value is not None}
 
@@ -127,12 +128,13 @@ def _effort(thinking: dict[str, Any]) -> str | None:
     return None if budget is None else next(effort for least, effort in _EFFORTS if budget >= least)
 
 
-def _marked(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The first mark that asks for the prompt to be cached. One is enough: everything up to the last turn is meant."""
+def _marked(body: dict[str, Any]) -> bool:
+    """Whether some block asks for the prompt to be cached. One mark is enough: everything up to the last turn is meant.
+    For how long is not handed on: an hour has another price, which is not known here."""
     turns = (turn["content"] for turn in body["messages"] if isinstance(turn["content"], list))
     system = body.get("system")
     listed = [*(body.get("tools") or ()), *(system if isinstance(system, list) else ()), *(b for t in turns for b in t)]
-    return next((block["cache_control"] for block in listed if isinstance(block.get("cache_control"), dict)), None)
+    return any(isinstance(block.get("cache_control"), dict) for block in listed)
 
 
 def _system(told: str | list[dict[str, Any]] | None) -> Iterator[Message]:

@@ -76,7 +76,7 @@ def ask(call: Call, *, stream: bool) -> dict[str, Any]:
     _set_tools(asked, Tools.of(body))
     _set_thinking(asked, call)
     own = own_words(body)
-    asked |= {name: own[name] for name in ("cache_control", "service_tier", "speed") if name in own}
+    asked |= {name: own[name] for name in ("cache_control", "service_tier") if name in own}
     if user := body.get("safety_identifier") or body.get("user"):
         asked["metadata"] = {"user_id": str(user)}
     return asked
