@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
+import random
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -89,6 +92,20 @@ async def in_memory(calls: int) -> dict[str, float]:
     }
 
 
+async def of_vectors(calls: int) -> dict[str, float]:
+    """A list of a hundred texts whose vectors are kept, and what one of them weighs in the table."""
+    room = room_of(CLOCK, CacheOptions(), near(), store_of(CLOCK, None, None, 350_000))
+    plan, queries = plan_of(), [query_of(f"text {n}") for n in range(100)]
+    chance, found = random.Random(1), {}
+    for dim in (384, 1536):
+        vector = struct.pack(f"<{dim}f", *(chance.gauss(0, dim**-0.5) for _ in range(dim)))
+        part = Answer({"embedding": base64.b64encode(vector).decode(), "tokens": 8, "model": "m"})
+        found[f"packed vector of {dim}, bytes"] = len(pack(kept_of(queries[0].key, CLOCK.now(), answer=part)))
+        await room.offer_each([(query, part, ATTEMPT) for query in queries], plan)
+        found[f"100 vectors of {dim} in memory"] = await cpu_us(lambda: room.look_each(queries, plan), calls // 50)
+    return found
+
+
 async def in_table(calls: int, kind: str) -> dict[str, float]:
     found: dict[str, float] = {}
     async with tables(kind) as url:
@@ -155,7 +172,7 @@ class Forgetful:
 
 
 async def measure(calls: int, kind: str) -> dict[str, float]:
-    return {**await in_memory(calls), **await in_table(max(20, calls // 20), kind)}
+    return {**await in_memory(calls), **await of_vectors(calls), **await in_table(max(20, calls // 20), kind)}
 
 
 def main() -> None:
@@ -166,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     found = asyncio.run(measure(options.calls, options.tables))
     for row, us in found.items():
-        print(f"{row:<48}{us:>10.1f} us")
+        print(f"{row:<48}{us:>10.1f}{'' if row.endswith('bytes') else ' us'}")
     if options.json:
         options.json.write_text(json.dumps({row: round(us, 1) for row, us in found.items()}, indent=1))
 
