@@ -10,10 +10,11 @@ It knows nothing of caches, models or providers. What it must remember of a requ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgewise.aws import Aws
@@ -47,6 +48,7 @@ NO_KEY = "No API key was given. Send it as 'Authorization: Bearer ew_…'."
 BAD_KEY = "Incorrect API key provided."
 
 MOST_REMEMBERED = 10_000
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 GUARDRAIL = Model("bedrock", "guardrail")
 CHARS_PER_TOKEN = 6
 
@@ -173,10 +175,10 @@ class PolicyRoom:
             capped=bool(lines),
             flags=checked.flags,
             masked=checked.masked,
-            headers=_headers(ticket, saved),
+            headers=_headers(ticket, saved) if ticket is not None or saved else NOTHING,
             saved_tokens=saved,
             late=checked.late,
-            context={"lines": lines, "ticket": ticket},
+            context={"lines": lines, "ticket": ticket} if lines or ticket is not None else NOTHING,
         )
 
     def _cache_policy(self, principal: Principal, terms: Terms | None, request: ChatRequest) -> CachePolicy:

@@ -7,9 +7,9 @@ guardrail if the key names one. A guard that refuses says which part and why, ne
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgewise.chat import ChatRequest
 from edgewise.errors import ContentRefused, InvalidRequest
@@ -30,13 +30,13 @@ INJECTION = ("injection",)
 MASKED = "redacted"
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What goes on: the request, what was noticed, and what must be put back into the answer."""
+class Checked(NamedTuple):
+    """What goes on: the request, what was noticed, and what must be put back into the answer. A tuple, as each request
+    makes one, and a frozen dataclass takes twice as long."""
 
     request: ChatRequest
     flags: tuple[str, ...] = ()
-    masked: Mapping[str, str] = field(default_factory=dict)
+    masked: Mapping[str, str] = MappingProxyType({})
     late: Late | None = None
 
 
