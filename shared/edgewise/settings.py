@@ -28,6 +28,9 @@ FOREIGN: dict[str, str] = {
     "initialization": "AWS_LAMBDA_INITIALIZATION_TYPE",
 }
 
+TOGETHER = "EDGEWISE_SETTINGS"
+"""Any settings as one JSON object, by their names in this file: a deployment's template need not know each of them."""
+
 
 class Upstream(BaseModel):
     """An OpenAI-compatible server by base URL (vLLM, Ollama, Bedrock's own OpenAI endpoint, …)."""
@@ -230,14 +233,14 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Read `environ`. JSON for lists and objects. Raises pydantic's ValidationError, naming the field."""
-        return cls.model_validate(
-            {
-                name: _parsed(field.annotation, environ[env])
-                for name, field in cls.model_fields.items()
-                if (env := FOREIGN.get(name, f"EDGEWISE_{name.upper()}")) in environ and environ[env] != ""
-            }
-        )
+        """Read `environ`: JSON for lists and objects, each name laid over what `TOGETHER` says. Raises pydantic's
+        ValidationError, naming the field, and ValueError when `TOGETHER` is no JSON object."""
+        alone = {
+            name: _parsed(field.annotation, environ[env])
+            for name, field in cls.model_fields.items()
+            if (env := FOREIGN.get(name, f"EDGEWISE_{name.upper()}")) in environ and environ[env] != ""
+        }
+        return cls.model_validate({**_together(environ.get(TOGETHER, "")), **alone})
 
     @classmethod
     def of_process(cls, defaults: Mapping[str, str] | None = None) -> Settings:
@@ -249,7 +252,18 @@ class Settings(BaseModel):
     @classmethod
     def names(cls) -> set[str]:
         """Every name in the environment that is a setting."""
-        return {FOREIGN.get(name, f"EDGEWISE_{name.upper()}") for name in cls.model_fields}
+        return {FOREIGN.get(name, f"EDGEWISE_{name.upper()}") for name in cls.model_fields} | {TOGETHER}
+
+
+def _together(text: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
+    import json
+
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"{TOGETHER} must be a JSON object")
+    return found
 
 
 def _parsed(annotation: Any, text: str) -> Any:

@@ -8,12 +8,12 @@ import pytest
 
 from edgewise.cli.main import main
 from edgewise.cli.settings import rows
-from edgewise.settings import Settings
+from edgewise.settings import TOGETHER, Settings
 
 
 def test_every_setting_is_listed_under_its_name_in_the_environment() -> None:
     told = rows({})
-    assert {row.name for row in told} == Settings.names()
+    assert {row.name for row in told} == Settings.names() - {TOGETHER}
     assert [row.name for row in told if not row.what] == []
 
 
@@ -34,3 +34,19 @@ def test_what_the_environment_says_is_shown_and_secrets_are_not(
     assert told["EDGEWISE_ROOT_KEY"] == "(set)"
     main(["settings", "root"])
     assert "ew_canary" not in capsys.readouterr().out
+
+
+def test_settings_may_come_as_one_object_and_a_name_of_its_own_wins() -> None:
+    told = {
+        "EDGEWISE_SETTINGS": '{"aliases": {"fast": "openai/gpt-4o-mini"}, "cache_ttl_s": 60}',
+        "EDGEWISE_CACHE_TTL_S": "5",
+    }
+    found = Settings.from_env(told)
+    assert found.aliases == {"fast": "openai/gpt-4o-mini"}
+    assert found.cache_ttl_s == 5
+
+
+@pytest.mark.parametrize("wrong", ["[1]", "{", '{"no_such_setting": 1}'])
+def test_an_object_that_cannot_work_is_refused_at_the_start(wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"EDGEWISE_SETTINGS|Expecting|no_such_setting"):
+        Settings.from_env({"EDGEWISE_SETTINGS": wrong})
