@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewise.aws import Table
 from edgewise.cache.dynamodb import DynamoStore
+from edgewise.cache.dynamodb_meeting import DynamoLeases
+from edgewise.cache.lease import Leases, LocalLeases, Taken
 from edgewise.cache.local import LocalStore
 from edgewise.cache.memoize import cached, memo_of
-from edgewise.cache.port import Store
+from edgewise.cache.port import Store, StoreError
 from edgewise.clock import FakeClock, SystemClock
 from tests.cache.test_room import Broken
 
@@ -226,3 +229,90 @@ def test_what_has_no_value_is_refused_unless_a_key_says_what_counts() -> None:
     assert [norm(Point(3, 4)), norm(Point(3, 4)), memo_of(norm).calls] == [25, 25, 1]
     with pytest.raises(TypeError):
         memo_of(len)
+
+
+class Processes:
+    """`count` of them over one store, each with a decorator of its own, by one name; and the function behind."""
+
+    def __init__(self, clock: Any, store: Store, leases: Leases, count: int = 3) -> None:
+        self.calls = 0
+        self.gate = asyncio.Event()
+        self.fails = 0
+        decorate = cached(tier=store, leases=leases, clock=clock, name="shared")
+
+        async def slow(x: int) -> int:
+            self.calls += 1
+            await self.gate.wait()
+            if self.fails:
+                self.fails -= 1
+                raise ValueError("no")
+            return 2 * x
+
+        self.each = [decorate(slow) for _ in range(count)]
+
+
+async def test_equal_calls_of_several_processes_are_one(clock: FakeClock) -> None:
+    """The others have the result as soon as it is stored."""
+    many = Processes(clock, LocalStore(clock), LocalLeases())
+    tasks = [asyncio.create_task(function(4)) for function in many.each for _ in range(5)]
+    await clock.advance(1)
+    assert many.calls == 1
+    many.gate.set()
+    await clock.advance(1)
+    assert await asyncio.gather(*tasks) == [8] * 15 and many.calls == 1
+
+
+async def test_a_leader_that_fails_lets_the_next_one_try(clock: FakeClock) -> None:
+    many = Processes(clock, LocalStore(clock), LocalLeases())
+    many.fails = 1
+    many.gate.set()
+    tasks = [asyncio.create_task(function(4)) for function in many.each]
+    await clock.advance(5)
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sorted(map(str, found)) == ["8", "8", "no"] and many.calls == 2
+
+
+async def test_what_cannot_be_stored_is_made_by_each(clock: FakeClock) -> None:
+    """And nobody waits for it twice."""
+    leases, made = LocalLeases(), 0
+
+    async def thing() -> object:
+        nonlocal made
+        made += 1
+        await clock.sleep(1)
+        return object()
+
+    each = [cached(tier=LocalStore(clock), leases=leases, clock=clock, name="t")(thing) for _ in range(3)]
+    tasks = [asyncio.create_task(function()) for function in each]
+    await clock.advance(10)
+    assert len(await asyncio.gather(*tasks)) == 3 and made == 3
+
+
+async def test_leases_that_fail_hold_nobody_up(clock: FakeClock) -> None:
+    class Down(LocalLeases):
+        async def take(self, scope: str, key: str, now: float, until: float) -> Taken | None:
+            raise StoreError("down")
+
+    many = Processes(clock, LocalStore(clock), Down())
+    many.gate.set()
+    assert [await function(4) for function in many.each] == [8, 8, 8] and many.calls == 1
+
+
+def test_sync_functions_of_several_processes_too(cache_table: Table) -> None:
+    """Over DynamoDB, from threads: one call, and the same result for all."""
+    clock, gate, began, calls = SystemClock(), threading.Event(), threading.Event(), []
+    store, leases = DynamoStore(cache_table, clock), DynamoLeases(cache_table)
+
+    def slow(x: int) -> int:
+        calls.append(x)
+        began.set()
+        gate.wait(5)
+        return 2 * x
+
+    each = [cached(tier=store, leases=leases, name="slow")(slow) for _ in range(3)]
+    with ThreadPoolExecutor(6) as threads:
+        asked = [threads.submit(function, 4) for function in each for _ in range(2)]
+        assert began.wait(5)
+        gate.set()
+        assert [each.result(10) for each in asked] == [8] * 6
+    assert calls == [4]

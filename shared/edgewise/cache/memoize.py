@@ -1,7 +1,8 @@
 """`@cached`: a Python function's results by its arguments, over a shelf in memory or over any store.
 
     @cached(ttl_s=600)                                  in this process's memory, values as they are
-    @cached(tier=DynamoStore(table, clock))             shared between processes; values must be JSON
+    @cached(tier=DynamoStore(table, clock),             shared between processes; values must be JSON. With leases
+            leases=DynamoLeases(table))                 equal calls of all processes at once are one
 
 Sync and async functions alike. Calls with equal arguments at the same time are one call: the others wait for its
 result, or get its exception; exceptions are never kept. Trouble with the store means that the function is called.
@@ -20,85 +21,32 @@ import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Protocol, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 from uuid import UUID
 
+from edgewise.cache.lease import Leases
 from edgewise.cache.memory.policies import shelf
 from edgewise.cache.memory.shelf import Shelf
-from edgewise.cache.port import Kept, Store, StoreError
-from edgewise.chat import Answer
+from edgewise.cache.port import Store
+from edgewise.cache.tiers import InStore, OnShelf, Tier, Value
 from edgewise.clock import Clock, SystemClock
-from edgewise.words import Entry
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-SCOPE = "@cached"
-
-
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """A result, so that None is one too."""
-
-    value: Any
-
-
-class _Tier(Protocol):
-    def get(self, key: str) -> Coroutine[Any, Any, _Value | None]: ...
-    def put(self, key: str, value: Any) -> Coroutine[Any, Any, None]: ...
-    def delete(self, key: str) -> Coroutine[Any, Any, None]: ...
-
-
-class _OnShelf:
-    def __init__(self, where: Shelf[str, _Value], clock: Clock, ttl_s: float) -> None:
-        self.where, self.clock, self.ttl_s = where, clock, ttl_s
-
-    async def get(self, key: str) -> _Value | None:
-        return self.where.get(key)
-
-    async def put(self, key: str, value: Any) -> None:
-        self.where.put(key, _Value(value), 1, self.clock.now() + self.ttl_s)
-
-    async def delete(self, key: str) -> None:
-        self.where.delete(key)
-
-
-class _InStore:
-    def __init__(self, where: Store, clock: Clock, ttl_s: float, name: str) -> None:
-        self.where, self.clock, self.ttl_s, self.name = where, clock, ttl_s, name
-
-    async def get(self, key: str) -> _Value | None:
-        try:
-            kept = await self.where.get(SCOPE, key)
-        except StoreError:
-            return None
-        return None if kept is None else _Value(kept.entry.answer.completion.get("value"))
-
-    async def put(self, key: str, value: Any) -> None:
-        now = self.clock.now()
-        until = now + self.ttl_s
-        entry = Entry(key, Answer({"value": value}), now, until, until, model=self.name, provider=SCOPE)
-        try:
-            await self.where.put(SCOPE, Kept(entry, namespace=self.name))
-        except StoreError:
-            # A value that is not JSON, or no store: the function is simply called again next time.
-            return
-
-    async def delete(self, key: str) -> None:
-        await self.where.delete(SCOPE, key)
 
 
 class Memo:
     """What `@cached` keeps of one function. `memo_of(function)` finds it."""
 
-    def __init__(self, function: Callable[..., Any], tier: _Tier, key: Callable[..., Any] | None, name: str) -> None:
+    def __init__(self, function: Callable[..., Any], tier: Tier, key: Callable[..., Any] | None, name: str) -> None:
         self._function = function
         self._signature = inspect.signature(function)
         self._tier = tier
-        self._run = _at_once if isinstance(tier, _OnShelf) else _LOOP.run
+        self._run = _at_once if isinstance(tier, OnShelf) else _LOOP.run
         self._key = key
         self._name = name
         self._threads: dict[str, Future[Any]] = {}
@@ -129,12 +77,17 @@ class Memo:
         return await asyncio.shield(task)
 
     async def _made(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        found = await self._tier.get(key)
-        if found is not None:
+        found = await self._tier.get(key) or await self._tier.turn(key)
+        if isinstance(found, Value):
             return found.value
         self.calls += 1
-        value = await self._function(*args, **kwargs)
-        await self._tier.put(key, value)
+        kept: bool | None = None
+        try:
+            value = await self._function(*args, **kwargs)
+            kept = await self._tier.put(key, value)
+        finally:
+            if found is not None:
+                await self._tier.end(key, found, kept)
         return value
 
     def _landed(self, flight: tuple[int, str], task: asyncio.Task[Any]) -> None:
@@ -164,12 +117,17 @@ class Memo:
         return future.result()
 
     def _made_sync(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        found = self._run(self._tier.get(key))
-        if found is not None:
+        found = self._run(self._tier.get(key)) or self._run(self._tier.turn(key))
+        if isinstance(found, Value):
             return found.value
         self.calls += 1
-        value = self._function(*args, **kwargs)
-        self._run(self._tier.put(key, value))
+        kept: bool | None = None
+        try:
+            value = self._function(*args, **kwargs)
+            kept = self._run(self._tier.put(key, value))
+        finally:
+            if found is not None:
+                self._run(self._tier.end(key, found, kept))
         return value
 
     async def forget(self, *args: Any, **kwargs: Any) -> None:
@@ -189,6 +147,7 @@ def cached(
     key: Callable[..., Any] | None = ...,
     name: str | None = ...,
     clock: Clock | None = ...,
+    leases: Leases | None = ...,
 ) -> Callable[[F], F]: ...
 
 
@@ -201,22 +160,24 @@ def cached(
     key: Callable[..., Any] | None = None,
     name: str | None = None,
     clock: Clock | None = None,
+    leases: Leases | None = None,
 ) -> Any:
     """Keep the results of a function.
 
     ttl_s  how long a result is kept        tier  a shelf or a store; None: a shelf of its own, 1,024 results
     key    from the arguments to what tells results apart; None: all arguments
     name   of the function in a shared tier, so that two never mix; None: its module and qualified name
+    leases where processes that share a store meet, so that equal calls at once are one; None: in each process one
     """
     found_clock = clock or SystemClock()
 
     def decorate(wrapped: F) -> F:
         full_name = name or f"{wrapped.__module__}.{wrapped.__qualname__}"
         where = tier if tier is not None else shelf("s3-fifo", found_clock, max_entries=1_024, max_bytes=1_024)
-        kept_in: _Tier = (
-            _OnShelf(where, found_clock, ttl_s)
+        kept_in: Tier = (
+            OnShelf(where, found_clock, ttl_s)
             if isinstance(where, Shelf)
-            else _InStore(where, found_clock, ttl_s, full_name)
+            else InStore(where, found_clock, ttl_s, full_name, leases)
         )
         memo = Memo(wrapped, kept_in, key, full_name)
         if inspect.iscoroutinefunction(wrapped):
