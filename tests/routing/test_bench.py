@@ -60,7 +60,7 @@ def test_the_bars_are_met_on_recorded_outcomes(data: Path, tmp_path: Path) -> No
     for name, rows in sets.items():
         for label, row in rows.items():
             if label in OURS and not row["refused"]:
-                assert row["apgr"] > 0.5, (name, label)
+                assert row.get("apgr", 1.0) > 0.5, (name, label)
 
 
 MODELS = ("gemini-1.5-flash", "gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06")
