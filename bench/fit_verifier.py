@@ -4,7 +4,8 @@
 
 Fitted to: the project's own pairs (bench/pairs), near-repeats made from them, the development half of fow-cache's
 pairs, and for topic alone BANKING77 pairs of every other intent. `--folds` prints what the forest does on pairs that it
-was not fitted to, and the scores by which `bound.py`'s prior was set. Needs the extra `fit` (scikit-learn); the package does not.
+was not fitted to, and the scores by which `bound.py`'s prior was set. Needs the extra `fit` (scikit-learn), which the
+package does not.
 """
 
 from __future__ import annotations
