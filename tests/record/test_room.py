@@ -10,7 +10,7 @@ import orjson
 from edgewise.chat import Usage
 from edgewise.clock import FakeClock
 from edgewise.record.emf import UNITS, metrics_of
-from edgewise.record.line import ODD, line_of, name_only
+from edgewise.record.line import ODD, name_only, own_of, written
 from edgewise.record.room import RecordRoom, open_record
 from edgewise.settings import Settings
 from edgewise.words import Attempt, Model, Note
@@ -42,7 +42,7 @@ def a_note(**changes: Any) -> Note:
 
 
 def test_a_line_has_the_fields_that_are_named_and_no_others() -> None:
-    line = line_of(a_note())
+    line = orjson.loads(written(a_note(), own_of(a_note())))
     assert line["gen_ai.usage.input_tokens"] == 10
     assert line["gen_ai.response.model"] == "openai/gpt-4o-mini"
     assert line["edgewise.cost_usd"] == "0.0000045"

@@ -15,7 +15,7 @@ import orjson
 from edgewise.clock import Clock
 from edgewise.record.counters import Counters
 from edgewise.record.emf import UNITS, embed, is_emf, metrics_of
-from edgewise.record.line import line_of, name_only
+from edgewise.record.line import name_only, own_of, written
 from edgewise.settings import Settings
 from edgewise.words import Note
 
@@ -65,10 +65,10 @@ class RecordRoom:
         values = metrics_of(note)
         self.counters.add_all(values)
         if self._out is not None:
-            line = line_of(note)
+            own = own_of(note)
             if self._emf:
-                embed(line, values, service=self._service, at=note.at, model=self._label(note.model))
-            self._out(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+                embed(own, values, service=self._service, at=note.at, model=self._label(note.model))
+            self._out(written(note, own))
         for observer in self._observers:
             observer(note, values)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Find = Callable[[str, tuple[str, ...]], list[Finding]]
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 INJECTION = ("injection",)
 MASKED = "redacted"
 
@@ -36,7 +37,7 @@ class Checked(NamedTuple):
 
     request: ChatRequest
     flags: tuple[str, ...] = ()
-    masked: Mapping[str, str] = MappingProxyType({})
+    masked: Mapping[str, str] = NOTHING
     late: Late | None = None
 
 
@@ -75,7 +76,7 @@ class Guard:
                     "The request looks like an attempt to overrule its instructions.", param="messages"
                 )
             flags += INJECTION
-        masked: Mapping[str, str] = {}
+        masked = NOTHING
         if guards.pii != "off":
             request, found, masked = _pii(request, guards)
             flags += found
@@ -149,12 +150,15 @@ def _pii(request: ChatRequest, guards: Guards) -> tuple[ChatRequest, list[str], 
             "This key's texts are searched for personal data, so send text, not tokens.", param="input"
         )
     find, kinds = _find(), guards.pii_kinds
-    found = {finding.kind for text in all_texts(request) for finding in find(text, kinds)}
-    flags = [f"pii:{kind}" for kind in sorted(found)]
-    if not flags or guards.pii == "flag":
-        return request, flags, {}
+    findings = [found for text in all_texts(request) if (found := find(text, kinds))]
+    if not findings:
+        return request, [], NOTHING
+    kinds_found = sorted({finding.kind for found in findings for finding in found})
+    flags = [f"pii:{kind}" for kind in kinds_found]
+    if guards.pii == "flag":
+        return request, flags, NOTHING
     if guards.pii == "refuse":
-        raise ContentRefused(f"The request holds personal data: {', '.join(sorted(found))}.", param="messages")
+        raise ContentRefused(f"The request holds personal data: {', '.join(kinds_found)}.", param="messages")
     from edgewise.policy.guards.mask import Mask
 
     mask = Mask("\n".join(all_texts(request)), kinds)
