@@ -1,7 +1,7 @@
 """The field's own measures: APGR and CPT as RouteLLM computes them, saving against the best single model.
 
 APGR: thresholds at ten score quantiles, accuracy over the share of strong calls by the trapezoid rule, weak at 0 and
-strong at 1. CPT(x): least share of strong calls that recovers x of the gap. Saving at q: one less the cost, in
+strong at 1. CPT(x): share of strong calls that recovers x of the gap, interpolated on the same curve. Saving at q: one less the cost, in
 dollars, of the cheapest point of the strategy's own curve (and mixtures of its neighbours) whose quality is at least
 q times the best single model's; negative when it costs more.
 """
@@ -29,11 +29,11 @@ def apgr(score: np.ndarray, weak: np.ndarray, strong: np.ndarray) -> float:
 
 
 def cpt(score: np.ndarray, weak: np.ndarray, strong: np.ndarray, part: float) -> float:
-    """Share of strong calls, 0 to 1, that recovers `part` of the gap (fine curve, first crossing)."""
-    shares, accuracies = curve(score, weak, strong, 200)
-    recovered = (accuracies - weak.mean()) / (strong.mean() - weak.mean())
-    reached = np.flatnonzero(recovered >= part)
-    return float(shares[reached[0]]) if len(reached) else 1.0
+    """Share of strong calls, 0 to 1, at which the curve first recovers `part` of the gap, between its points linear."""
+    shares, accuracies = curve(score, weak, strong)
+    # Where accuracy falls again, RouteLLM's interpolation has no meaning: what was reached once stays reached.
+    wanted = weak.mean() + part * (strong.mean() - weak.mean())
+    return float(np.interp(wanted, np.maximum.accumulate(accuracies), shares))
 
 
 def saving_at(quality: np.ndarray, cost: np.ndarray, best_quality: float, best_cost: float, part: float) -> float:
