@@ -1,9 +1,9 @@
 """The field's own measures: APGR and CPT as RouteLLM computes them, saving against the best single model.
 
 APGR: thresholds at ten score quantiles, accuracy over the share of strong calls by the trapezoid rule, weak at 0 and
-strong at 1. CPT(x): share of strong calls that recovers x of the gap, interpolated on the same curve. Saving at q: one less the cost, in
-dollars, of the cheapest point of the strategy's own curve (and mixtures of its neighbours) whose quality is at least
-q times the best single model's; negative when it costs more.
+strong at 1. CPT(x): share of strong calls that recovers x of the gap, interpolated on the same curve. Saving at q: one
+less the cost, in dollars, of the cheapest point of the strategy's own curve (and mixtures of its neighbours) whose
+quality is at least q times the best single model's; negative when it costs more.
 """
 
 from __future__ import annotations
