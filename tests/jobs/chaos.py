@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -168,7 +169,8 @@ class Chaos:
                 await asyncio.sleep(3600 if enough else chance.uniform(*self.life_s))
                 outcome.kills += 1
             finally:
-                os.kill(child, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
 
     async def _ended(self, batch: Batch, outcome: Outcome) -> None:
         while True:

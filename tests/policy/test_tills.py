@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgewise.aws import Aws, AwsError, Table
 from edgewise.clock import FakeClock
 from edgewise.errors import Unavailable
-from edgewise.policy.dynamodb_tills import CONFLICT_TRIES, DynamoTills
+from edgewise.policy.dynamodb_tills import CONFLICT_TRIES, MARK_S, TIDY_HOLDS, DynamoTills
 from edgewise.policy.tills import Full, MemoryTills, Taken, Till, Tills, take_swept
 
 DAY = Till("budget#acme", "key#k#day#2027-01-15", cap=100, keep_until=1_900_000_000)
@@ -71,6 +71,24 @@ async def test_a_charge_that_comes_after_its_lease_still_counts(tills: Tills) ->
     assert await tills.give(DAY, 90, 40, "slow") == 40
     assert await tills.give(DAY, 90, 40, "slow") is None
     assert await tills.used([DAY], LATER) == [40]
+
+
+async def test_holds_that_ran_out_do_not_pile_up_where_nobody_is_ever_refused(state_table: Table) -> None:
+    """An item has an end. What is charged late counts all the same, and the marks go in their turn."""
+    clock = Quick()
+    stored, wide = DynamoTills(state_table, clock), Till("budget#acme", "key#wide", cap=10**9)
+    for n in range(TIDY_HOLDS):
+        await stored.take([wide], [5], f"dead{n}", clock.now() + 10)
+    await clock.sleep(20)
+    await stored.take([wide], [5], "alive", clock.now() + 960)
+    assert await stored.give(wide, 5, 3, "alive") is not None
+    item = await state_table.get(wide.owner, wide.name) or {}
+    assert [name for name in item if name.startswith("h_")] == [] and item["used"] == 3
+    assert await stored.give(wide, 5, 4, "dead0") == 7
+    await clock.sleep(MARK_S)
+    await stored.sweep(wide, clock.now())
+    item = await state_table.get(wide.owner, wide.name) or {}
+    assert [name for name in item if name.startswith("s_")] == []
 
 
 class Quick(FakeClock):

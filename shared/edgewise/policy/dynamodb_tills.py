@@ -19,7 +19,9 @@ from edgewise.policy.dynamodb import refused
 from edgewise.policy.tills import Full, Taken, Till
 
 CONFLICT_TRIES = 12
-MARK_S = 3 * 86_400
+TIDY_HOLDS = 16
+"""So many holds that ran out are taken back though nobody was refused: an item has an end, and its size a price."""
+MARK_S = 100_000
 """How long it is remembered that a lease was taken back: a batch's line may be charged a day later."""
 CONFLICTS = ("TransactionConflict", "TransactionConflictException", "TransactionInProgressException")
 
@@ -85,23 +87,25 @@ class DynamoTills:
 
     async def give(self, till: Till, amount: int, actual: int, hold: str) -> int | None:
         for name, change in ((f"h_{hold}", actual - amount), (f"s_{hold}", actual)):
-            if (used := await self._swap(till, name, change)) is not None:
-                return used
+            if (item := await self._swap(till, name, change)) is not None:
+                now = self._clock.now()
+                if len(_over(item, now)) >= TIDY_HOLDS:
+                    await self._tidy(till, item, now)
+                return int(item["used"])
         return None
 
-    async def _swap(self, till: Till, name: str, change: int, mark: Any = None) -> int | None:
+    async def _swap(self, till: Till, name: str, change: int, mark: Any = None) -> Item | None:
         """Remove the attribute `name` and change what is used, together; None when it is not there. mark: what to
         leave of a hold."""
         update, names, values = "REMOVE #n ADD #u :change", {"#n": name, "#u": "used"}, {":change": change}
         if mark is not None:
             update, names["#s"], values[":mark"] = f"{update} SET #s = :mark", f"s_{name[2:]}", mark
         try:
-            item = await self._patient_update(till, update, "attribute_exists(#n)", names, values)
+            return await self._patient_update(till, update, "attribute_exists(#n)", names, values)
         except AwsError as error:
             if error.is_condition:
                 return None
             raise refused(error) from error
-        return int(item["used"])
 
     async def _patient_update(
         self, till: Till, update: str, condition: str, names: dict[str, str], values: dict[str, Any]
@@ -131,8 +135,10 @@ class DynamoTills:
         return [_in_use(found.get((till.owner, till.name), {}), now) for till in tills]
 
     async def sweep(self, till: Till, now: float) -> int:
-        item = await self._read(till)
-        gone = {name: hold for name, hold in _holds(item).items() if float(hold["u"]) <= now}
+        return await self._tidy(till, await self._read(till), now)
+
+    async def _tidy(self, till: Till, item: Item, now: float) -> int:
+        gone = _over(item, now)
         for name, hold in gone.items():
             await self._swap(till, name, -int(hold["a"]), mark=hold["u"])
         for name in [name for name in item if name.startswith("s_") and float(item[name]) + MARK_S <= now]:
@@ -157,8 +163,13 @@ def _holds(item: Item) -> dict[str, Any]:
     return {name: value for name, value in item.items() if name.startswith("h_")}
 
 
+def _over(item: Item, now: float) -> dict[str, Any]:
+    """Holds whose lease has run out."""
+    return {name: hold for name, hold in _holds(item).items() if float(hold["u"]) <= now}
+
+
 def _in_use(item: Item, now: float) -> int:
-    return int(item.get("used", 0)) - sum(int(h["a"]) for h in _holds(item).values() if float(h["u"]) <= now)
+    return int(item.get("used", 0)) - sum(int(hold["a"]) for hold in _over(item, now).values())
 
 
 def _is_conflict(error: AwsError) -> bool:
