@@ -112,7 +112,8 @@ async def test_a_running_task_is_stopped_when_it_is_cancelled(deployed: Deployed
 
 async def test_what_one_event_brings_is_run_by_priority_and_so_many_at_once(deployed: Deployed) -> None:
     names = {"low": 0, "high": 9, "mid": 5, "last": -1, "next": 4}
-    made = [await deployed.tasks.submit(errands.noted, name, 0.2, priority=how) for name, how in names.items()]
+    # Long enough that the others' records are read, and so they wait, while the first two run.
+    made = [await deployed.tasks.submit(errands.noted, name, 0.7, priority=how) for name, how in names.items()]
     got = await deployed.aws.call("sqs", "receive_message", QueueUrl=deployed.queues[0], MaxNumberOfMessages=10)
     found = event_of(got["Messages"], "arn:aws:sqs:us-east-1:1:jobs")
     assert await deployed.handle(found) == {"batchItemFailures": []}
