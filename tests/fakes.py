@@ -15,8 +15,8 @@ from edgewise import chat
 from edgewise.chat import Answer, ChatRequest, Chunk, Chunks, Usage
 from edgewise.clock import Clock, Deadline, FakeClock
 from edgewise.errors import EdgewiseError, ModelNotFound, NotAuthenticated, UpstreamDied
-from edgewise.flow import Rooms
 from edgewise.query.asker import ExactAsker
+from edgewise.rooms import Rooms
 from edgewise.words import (
     Attempt,
     CachePolicy,

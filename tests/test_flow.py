@@ -13,7 +13,8 @@ from edgewise import flow
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import QuotaExceeded
-from edgewise.flow import Rooms, Served
+from edgewise.rooms import Rooms
+from edgewise.served import Served
 from edgewise.words import Attempt, Choice, Credentials, Model, Step
 from tests import fakes
 

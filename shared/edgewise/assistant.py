@@ -22,9 +22,11 @@ from edgewise.assemble.house import House, build
 from edgewise.chat import Answer, CacheAsk, ChatRequest, text_of
 from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError
-from edgewise.flow import Rooms, Served, serve
+from edgewise.flow import serve
 from edgewise.jobs.tasks.gather import Asked, Failed, Purse, Unasked
 from edgewise.jobs.tasks.pursed import Pursed
+from edgewise.rooms import Rooms
+from edgewise.served import Served
 from edgewise.settings import Settings
 from edgewise.words import Credentials, Usd
 

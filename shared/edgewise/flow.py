@@ -4,38 +4,33 @@
               may we?  what is  have we  which    call it,   one line per request:
                        asked?   it?      model?   stream it  cost, time, quality, why
 
-The rooms know nothing of each other; they meet here, behind the ports below. Two rules are this module's own:
-cache trouble never fails a request (the cache's port does not raise), and policy trouble always does.
+The rooms know nothing of each other; they meet here, behind the ports of `edgewise.rooms`. Two rules are this module's
+own: cache trouble never fails a request (the cache's port does not raise), and policy trouble always does.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from typing import Any, Protocol, assert_never
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from typing import Any, assert_never
 
-from edgewise.background import Background
 from edgewise.capped import Capped
 from edgewise.chat import Answer, ChatRequest, Chunks, Folding, begun, unfold
-from edgewise.clock import Clock, Deadline
+from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError, UpstreamRefused
+from edgewise.rooms import Rooms
+from edgewise.served import Served, note_of
 from edgewise.unmask import Unmask
 from edgewise.words import (
-    Attempt,
     Caller,
     Choice,
     Credentials,
     Hit,
     Live,
     Miss,
-    Note,
     Plan,
     Principal,
-    Query,
     Target,
-    Usd,
-    Verdict,
 )
 
 SHADOW_ROUTE = "shadow"
@@ -45,119 +40,6 @@ REFRESH_ROUTE = "refresh"
 STAND_IN_S = 60.0
 """How long an answer is kept whose model stood in for the one that was asked: long enough that everybody who asks
 the same during an outage is answered by one call, and soon enough gone when the outage is over."""
-
-
-class Policy(Protocol):
-    """May we? Raises an `EdgewiseError` when not; unavailable storage is a refusal."""
-
-    async def identify(self, credentials: Credentials) -> Principal: ...
-    async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan: ...
-    async def reserve(self, plan: Plan, choice: Choice) -> Any: ...
-    async def mend(self, plan: Plan, answer: Answer, again: Callable[[ChatRequest], Awaitable[Answer]]) -> Answer: ...
-    async def settle(self, hold: Any, attempts: list[Attempt]) -> None: ...
-    async def close(self, plan: Plan) -> None: ...
-
-
-class Asker(Protocol):
-    """What is asked? Pure."""
-
-    def query(self, plan: Plan, target: Target) -> Query: ...
-    def each(self, plan: Plan, target: Target, inputs: list[Any]) -> list[Query]: ...
-
-
-class Cache(Protocol):
-    """Have we it? Never raises: trouble is a miss with a reason."""
-
-    async def look(self, query: Query, plan: Plan) -> Verdict: ...
-    async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str: ...
-    async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None: ...
-    async def look_each(self, queries: Sequence[Query], plan: Plan) -> list[Verdict]: ...
-    async def offer_each(self, made: Sequence[tuple[Query, Answer, Attempt]], plan: Plan) -> str: ...
-
-
-class Router(Protocol):
-    """Which model?"""
-
-    def resolve(self, request: ChatRequest, plan: Plan) -> Target: ...
-    async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice: ...
-    async def carry_out(
-        self, choice: Choice, request: ChatRequest, caller: Caller, deadline: Deadline, trail: list[Attempt]
-    ) -> Live: ...
-    def observe(self, plan: Plan, choice: Choice, trail: list[Attempt], answer: Answer | None) -> None: ...
-    def follow_up(self, plan: Plan, choice: Choice, live: Live, request_id: str) -> Choice | None:
-        """What is to be asked again of other models, behind the answer, to learn from; None: nothing."""
-        ...
-
-    async def compare(
-        self, shadow: Choice, plan: Plan, live: Live, caller: Caller, deadline: Deadline, trail: list[Attempt]
-    ) -> None: ...
-
-
-class Record(Protocol):
-    """One line per request. Cheap, and it never fails a request."""
-
-    def note(self, note: Note) -> None: ...
-
-
-@dataclass(slots=True)
-class Rooms:
-    """Everything the corridor passes through, built by `edgewise.assemble`."""
-
-    policy: Policy
-    asker: Asker
-    cache: Cache
-    router: Router
-    caller: Caller
-    record: Record
-    clock: Clock
-    background: Background = field(default_factory=Background)
-
-
-@dataclass(slots=True)
-class Served:
-    """What goes to the client: `answer` or `chunks`, and all that the response headers tell.
-
-    `chunks` always end with a usage chunk when usage is known; the edge drops it if the client did not ask.
-    """
-
-    request_id: str
-    stream: bool
-    started: float
-    answer: Answer | None = None
-    chunks: AsyncIterator[dict[str, Any]] | None = None
-    plan: Plan | None = None
-    query: Query | None = None
-    verdict: Verdict | None = None
-    choice: Choice | None = None
-    live: Live | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    first_at: float | None = None
-    stored: str = ""
-    status: int = 200
-    deadline: Deadline | None = None
-    shadow: tuple[Choice, Live] | None = None
-    """What is asked again behind this answer, and the answer as the model gave it."""
-
-    @property
-    def cache_key(self) -> str | None:
-        """The key of the entry that was served, or that this answer was or would be kept under."""
-        if isinstance(self.verdict, Hit):
-            return self.verdict.entry.key
-        return self.query.key if self.query is not None else None
-
-    @property
-    def final(self) -> Attempt | None:
-        """The attempt whose answer was served; a check or a shadow may have ended after it."""
-        good = [attempt for attempt in reversed(self.attempts) if attempt.error is None]
-        mine = self.live.model if self.live is not None else None
-        return next((a for a in good if a.model == mine), good[0] if good else None)
-
-    @property
-    def cost_usd(self) -> Usd | None:
-        """The sum over every attempt, and what policy paid; None when one of them is unknown."""
-        costs = [attempt.cost_usd for attempt in self.attempts]
-        policys = self.plan.late.spent_usd if self.plan is not None and self.plan.late is not None else Decimal(0)
-        return None if any(cost is None for cost in costs) else sum((c for c in costs if c), policys)
 
 
 async def serve(
@@ -424,59 +306,3 @@ async def _finish(rooms: Rooms, served: Served, route: str, error: EdgewiseError
     if served.shadow is not None and served.plan is not None and served.deadline is not None:
         choice, live = served.shadow
         rooms.background.spawn(_shadow(rooms, served.plan, choice, live, served.deadline, served.request_id))
-
-
-def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | None) -> Note:
-    """Everything that is known of a request, in one flat value."""
-    elapsed_ms = (clock.tick() - served.started) * 1000
-    upstream_ms = sum(attempt.latency_ms for attempt in served.attempts)
-    plan, verdict, choice = served.plan, served.verdict, served.choice
-    hit = verdict if isinstance(verdict, Hit) else None
-    final = served.final
-    answer = served.answer or (hit.entry.answer if hit else None)
-    if hit is not None:
-        model, provider = f"{hit.entry.provider}/{hit.entry.model}", hit.entry.provider
-    else:
-        model, provider = (final.model.name, final.model.provider) if final else ("", "")
-    return Note(
-        request_id=served.request_id,
-        route=route,
-        at=clock.now(),
-        tenant=plan.tenant if plan else "",
-        key_id=plan.principal.key_id if plan else "",
-        asked_model=plan.request.model if plan else "",
-        model=model,
-        provider=provider,
-        stream=served.stream,
-        status=error.status if error else served.status,
-        error=(error.code or error.type) if error else None,
-        cache="hit" if hit else cache_word(verdict),
-        cache_kind=hit.kind if hit else None,
-        cache_reason=verdict.reason if isinstance(verdict, Miss) else None,
-        cache_key=served.cache_key,
-        similarity=hit.similarity if hit else None,
-        strategy=choice.strategy if choice else None,
-        route_reason=(served.live.reason or choice.reason) if choice and served.live else None,
-        attempts=tuple(served.attempts),
-        usage=answer.usage if answer else None,
-        cost_usd=served.cost_usd,
-        saved_usd=hit.entry.cost_usd if hit else None,
-        latency_ms=elapsed_ms,
-        first_ms=(served.first_at - served.started) * 1000 if served.first_at else None,
-        overhead_ms=max(0.0, elapsed_ms - upstream_ms),
-        finish=next(iter(answer.finish_reasons), None) if answer else None,
-        confidence=served.live.confidence if served.live else None,
-        confidence_source=served.live.confidence_source if served.live else None,
-        flags=(plan.flags if plan.late is None else (*plan.flags, *plan.late.flags)) if plan else (),
-        saved_tokens=plan.saved_tokens if plan else 0,
-        features=choice.features if choice else hit.evidence if hit else {},
-    )
-
-
-def cache_word(verdict: Verdict | None) -> str:
-    """The first word of `x-edgewise-cache`: hit, miss, bypass (the client or policy said no) or off."""
-    if isinstance(verdict, Hit):
-        return "hit"
-    if verdict is None or verdict.reason == "off":
-        return "off"
-    return "bypass" if verdict.reason in ("no-cache", "no-store", "skip") else "miss"

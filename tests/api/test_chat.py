@@ -19,7 +19,7 @@ from edgewise.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import CachePolicy
 from tests.api.client import Client, Got

@@ -14,7 +14,7 @@ from edgewise.api.app import app
 from edgewise.api.vectors import of_encoder
 from edgewise.clock import Deadline
 from edgewise.errors import UpstreamTimeout, UpstreamUnavailable
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Model, Price
 from tests.api.client import Client

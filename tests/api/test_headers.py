@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgewise.api.headers import of_served
 from edgewise.clock import FakeClock
-from edgewise.flow import Served
+from edgewise.served import Served
 from edgewise.words import Attempt, Entry, Hit, Model
 from tests.fakes import saying
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from edgewise.api.app import app
 from edgewise.errors import NotFound
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Model
 from tests.api.client import Client

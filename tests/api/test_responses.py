@@ -11,7 +11,7 @@ from edgewise.api.responses import Kept
 from edgewise.api.responses_ask import chat_body, check, messages_of
 from edgewise.chat import Answer
 from edgewise.errors import InvalidRequest, RateLimited, UpstreamDied
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Plan
 from tests.api import spec

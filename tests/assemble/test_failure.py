@@ -18,8 +18,8 @@ from edgewise.aws import Table
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import ContentFiltered, ContextTooLong, UpstreamDied, UpstreamError, UpstreamTimeout
-from edgewise.flow import Served
 from edgewise.routing.breaker import LIMIT, PROBE_S
+from edgewise.served import Served
 from edgewise.settings import Settings
 from edgewise.settings import Upstream as UpstreamSetting
 from edgewise.words import Credentials, Hit, Note

@@ -18,7 +18,6 @@ from edgewise.api.door import credentials_of
 from edgewise.api.lines import Lines
 from edgewise.aws import Aws, AwsError, Table
 from edgewise.clock import Clock, SystemClock
-from edgewise.flow import Rooms
 from edgewise.jobs.dynamodb import DynamoBatches
 from edgewise.jobs.files import Files
 from edgewise.jobs.index.dynamodb import DynamoFiles
@@ -31,6 +30,7 @@ from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
 from edgewise.local.esm import event_of, failed_of
 from edgewise.patience import PatientAws
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Principal
 

@@ -24,7 +24,7 @@ from edgewise.api.frame import Frame
 from edgewise.api.reply import reply
 from edgewise.clock import Clock, SystemClock
 from edgewise.deferred import deferred
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 
 with deferred():

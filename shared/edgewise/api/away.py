@@ -15,9 +15,9 @@ from decimal import Decimal
 from edgewise.api.lines import Impersonate
 from edgewise.chat import ChatRequest
 from edgewise.errors import EdgewiseError, Unavailable
-from edgewise.flow import Rooms
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Offer, ProviderBatch
+from edgewise.rooms import Rooms
 from edgewise.words import Plan, Price, Principal
 
 

@@ -19,7 +19,7 @@ from edgewise.api.sse import Grammar, padding
 from edgewise.api.stream import Events, Json
 from edgewise.chat import Answer, ChatRequest, Chunk
 from edgewise.errors import EdgewiseError, InvalidRequest
-from edgewise.flow import Served
+from edgewise.served import Served
 from edgewise.words import Choice, Estimate
 
 _REQUIRED = ("model", "messages")

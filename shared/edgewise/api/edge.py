@@ -11,7 +11,7 @@ from edgewise.api import body
 from edgewise.api.door import REQUEST_ID, ROUTE, Knock, deadline_of
 from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError, Unavailable
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Note
 

@@ -28,9 +28,9 @@ from edgewise.api.vectors import Embed, inputs_of, most_tokens, parts_of, togeth
 from edgewise.chat import Answer, CacheAsk, ChatRequest, Usage
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, NotCached, UpstreamError
-from edgewise.flow import Rooms
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.provider.caller import charged
+from edgewise.rooms import Rooms
 from edgewise.words import (
     Attempt,
     Choice,

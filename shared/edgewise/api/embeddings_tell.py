@@ -13,7 +13,7 @@ from edgewise.api.headers import usd
 from edgewise.chat import Usage
 from edgewise.clock import Clock
 from edgewise.errors import EdgewiseError
-from edgewise.flow import cache_word
+from edgewise.served import cache_word
 from edgewise.words import Attempt, Hit, Miss, Model, Note, Plan, Principal, Query, Usd, Verdict
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from edgewise.clock import Clock
-from edgewise.flow import Served, cache_word
+from edgewise.served import Served, cache_word
 from edgewise.words import Hit, Miss
 
 OPENAI_VERSION: Final = "2020-10-01"

@@ -18,9 +18,10 @@ from edgewise.api.responses_tell import whole as whole_response
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, UpstreamError
-from edgewise.flow import Rooms, Served
 from edgewise.jobs.journal import Holding, Journal, Purse
 from edgewise.jobs.ports import Ask, Ran
+from edgewise.rooms import Rooms
+from edgewise.served import Served
 from edgewise.words import Credentials, Hit, Principal, Usd
 
 Impersonate = Callable[[str, str, str], Awaitable[Principal]]

@@ -24,7 +24,7 @@ from edgewise.api.reply import reply
 from edgewise.api.stream import Events, Json
 from edgewise.chat import ChatRequest, Chunk
 from edgewise.errors import EdgewiseError
-from edgewise.flow import Served
+from edgewise.served import Served
 
 MESSAGES = Dialect(error_of, b"request-id")
 

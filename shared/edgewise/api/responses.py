@@ -30,7 +30,7 @@ from edgewise.api.sse import padding
 from edgewise.api.stream import Events, Json
 from edgewise.chat import ChatRequest, Chunk
 from edgewise.errors import EdgewiseError, InvalidRequest, NotFound
-from edgewise.flow import Served
+from edgewise.served import Served
 from edgewise.words import Plan
 
 

@@ -20,7 +20,7 @@ from edgewise.api.edge import Edge
 from edgewise.api.headers import of_served
 from edgewise.chat import Chunk
 from edgewise.errors import EdgewiseError
-from edgewise.flow import Served
+from edgewise.served import Served
 from edgewise.words import Hit
 
 _EVENT_HEADERS = [

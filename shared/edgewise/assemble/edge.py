@@ -12,7 +12,7 @@ from edgewise.assemble.embedding import embedders, local_embedders
 from edgewise.assemble.house import House, build
 from edgewise.assemble.meaning import LateMeaning
 from edgewise.aws import AwsError, Table
-from edgewise.flow import Rooms
+from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 
 READY_S = 2.0

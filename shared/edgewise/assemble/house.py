@@ -19,13 +19,13 @@ from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
 from edgewise.dynamo import Keys, Source
-from edgewise.flow import Rooms
 from edgewise.policy.room import PolicyRoom, open_policy
 from edgewise.provider.caller import Caller
 from edgewise.query.asker import ExactAsker
 from edgewise.query.classify import Meaningful
 from edgewise.record.memory import Memory, open_memory
 from edgewise.record.room import RecordRoom, open_record
+from edgewise.rooms import Rooms
 from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias

@@ -25,7 +25,6 @@ from edgewise.aws import Table
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
 from edgewise.errors import InvalidRequest
-from edgewise.flow import Rooms, Router
 from edgewise.jobs.answers.dynamodb import DynamoShelf
 from edgewise.jobs.answers.work import AnswerWork
 from edgewise.jobs.dynamodb import DynamoBatches
@@ -41,6 +40,7 @@ from edgewise.jobs.webhook import Webhooks
 from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Other, Worker
 from edgewise.patience import PatientAws
+from edgewise.rooms import Rooms, Router
 from edgewise.settings import Settings
 from edgewise.words import Choice, Plan, Principal, Target
 

@@ -42,7 +42,7 @@ MOST_CRASHES = 3
 
 
 class CacheRoom:
-    """Implements `edgewise.flow.Cache`.
+    """Implements `edgewise.rooms.Cache`.
 
     leases      None: identical requests are one call within this process only
     background  None: storing is awaited; otherwise it goes on after the answer is out

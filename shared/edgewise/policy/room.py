@@ -76,7 +76,7 @@ class Desk:
 
 
 class PolicyRoom:
-    """Implements `edgewise.flow.Policy`. `vault` is None only for a server that listens on loopback alone."""
+    """Implements `edgewise.rooms.Policy`. `vault` is None only for a server that listens on loopback alone."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ LEAST_S = 0.25
 
 
 class Caller:
-    """`edgewise.flow.Caller` over providers by name."""
+    """`edgewise.words.Caller` over providers by name."""
 
     def __init__(self, providers: Mapping[str, Provider], clock: Clock) -> None:
         self._providers = providers

@@ -26,7 +26,7 @@ Observer = Callable[[Note, dict[str, float]], None]
 
 
 class RecordRoom:
-    """Implements `edgewise.flow.Record`.
+    """Implements `edgewise.rooms.Record`.
 
     out       takes one line at a time, newline and all; None writes no line
     emf       put the metrics on the line for CloudWatch to find
