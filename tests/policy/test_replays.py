@@ -61,7 +61,15 @@ class Door(PolicyHouse):
         self.left = list(answers)
         self.asked = 0
         super().__init__(script=self._next, aws=aws, **settings)
-        install(self.app, self.policy, self.settings, aws or Aws(), self.clock, self._later)
+        table = self.settings.state_table
+        install(
+            self.app,
+            self.policy,
+            lambda: DynamoReplays(Table(aws, table)) if aws and table else MemoryReplays(),
+            self.clock,
+            max_body_bytes=self.settings.max_body_bytes,
+            later=self._later,
+        )
         self.timers: list[Callable[[], Any]] = []
 
     def _later(self, _: float, work: Callable[[], Any]) -> asyncio.TimerHandle:

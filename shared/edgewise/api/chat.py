@@ -20,7 +20,6 @@ from edgewise.api.stream import Events, Json
 from edgewise.chat import Answer, ChatRequest, Chunk
 from edgewise.errors import EdgewiseError, InvalidRequest
 from edgewise.served import Served
-from edgewise.words import Choice, Estimate
 
 _REQUIRED = ("model", "messages")
 
@@ -109,6 +108,8 @@ def told(served: Served) -> dict[str, Any]:
     """The JSON of one served request: a `chat.completion`, or for a dry run the choice that would be made."""
     if served.answer is not None:
         return whole(served.answer)
+    from edgewise.api.explained import plan_of
+
     assert served.choice is not None
     return plan_of(served.choice)
 
@@ -129,31 +130,4 @@ def whole(answer: Answer) -> dict[str, Any]:
             }
             for choice in completion.get("choices", ())
         ],
-    }
-
-
-def plan_of(choice: Choice) -> dict[str, Any]:
-    """A choice of models as JSON, for a dry run."""
-    return {
-        "object": "edgewise.route",
-        "strategy": choice.strategy,
-        "reason": choice.reason,
-        "confidence": choice.confidence,
-        "expected": _estimate(choice.expected),
-        "worst_usd": None if choice.worst_usd is None else str(choice.worst_usd),
-        "steps": [
-            {"models": [m.name for m in step.models], "accept": step.accept, "at_least": step.at_least}
-            for step in choice.steps
-        ],
-        "fallbacks": [model.name for model in choice.fallbacks],
-        "features": dict(choice.features),
-        "considered": [dict(plan) for plan in choice.considered],
-    }
-
-
-def _estimate(expected: Estimate) -> dict[str, Any]:
-    return {
-        "quality": expected.quality,
-        "cost_usd": None if expected.cost_usd is None else str(expected.cost_usd),
-        "latency_ms": expected.latency_ms,
     }

@@ -27,16 +27,13 @@ from edgewise.policy.replays import (
     Running,
     Saved,
     Tries,
-    open_replays,
 )
 from edgewise.words import Credentials, Principal
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from edgewise.aws import Aws
     from edgewise.policy.room import PolicyRoom
-    from edgewise.settings import Settings
 
 Identify = Callable[[Credentials], Awaitable[Principal]]
 
@@ -176,14 +173,21 @@ class Idempotency:
 
 
 def install(
-    application: FastAPI, policy: PolicyRoom, settings: Settings, aws: Aws, clock: Clock, later: Later = _later
+    application: FastAPI,
+    policy: PolicyRoom,
+    open_store: Callable[[], ReplayStore],
+    clock: Clock,
+    *,
+    max_body_bytes: int,
+    later: Later = _later,
 ) -> None:
-    """Put the middleware around `application`'s routes. To be called before the first request."""
+    """Put the middleware around `application`'s routes. To be called before the first request, with which the store
+    is opened."""
     store: ReplayStore | None = None
 
     def stored() -> ReplayStore:
         nonlocal store
-        store = store or open_replays(settings, aws)
+        store = store or open_store()
         return store
 
     application.add_middleware(
@@ -191,7 +195,7 @@ def install(
         identify=lambda: policy.identify,
         store=stored,
         clock=clock,
-        max_body_bytes=settings.max_body_bytes,
+        max_body_bytes=max_body_bytes,
         later=later,
     )
 

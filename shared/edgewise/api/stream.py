@@ -137,7 +137,7 @@ class Events:
 
     async def _whole(self, served: Served, send: Send) -> None:
         """A dry run has no stream: its answer is JSON, unless a comment has already gone out."""
-        from edgewise.api.chat import plan_of
+        from edgewise.api.explained import plan_of
 
         assert served.choice is not None
         plan = plan_of(served.choice)

