@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -91,6 +92,7 @@ class Chaos:
     life_s: tuple[float, float] = (0.4, 2.0)
     at_once: int = 12
     room: Room = field(init=False)
+    answered: Callable[[], int] = field(init=False)
 
     async def run(self) -> Outcome:
         """Submit batches until enough workers have died, and check every one of them."""
@@ -100,6 +102,7 @@ class Chaos:
         upstream = Upstream(0.05, self.latency_s, random.Random(self.seed + 1))
         await upstream.start()
         outcome, began = Outcome(), asyncio.get_running_loop().time()
+        self.answered = upstream.answered.total
         nursery = await self._nursery(upstream.url)
         try:
             while outcome.kills < self.kills:
@@ -199,4 +202,7 @@ class Chaos:
         assert done.status == "completed"
         assert done.wire()["request_counts"] == {"total": self.lines, "completed": self.lines, "failed": 0}
         assert done.tally.cost_usd == Decimal(PRICE_USD) * self.lines
-        assert await self._charged() == Decimal(PRICE_USD) * (outcome.lines + self.lines)
+        # No line is missing. A worker that lost its lease to a slow stand-in may have been answered beside the one that
+        # took over: then the provider was asked twice, and both calls are charged.
+        charged, price = await self._charged(), Decimal(PRICE_USD)
+        assert price * (outcome.lines + self.lines) <= charged <= price * self.answered(), charged
