@@ -87,6 +87,12 @@ async def test_what_embedding_cost_is_all_that_is_charged(embeddings: Embeddings
     assert told.json["budgets"][0]["used_usd"] == "0.003"
 
 
+async def test_a_key_that_may_not_use_a_model_is_not_told_what_it_gave_others(embeddings: Embeddings) -> None:
+    assert (await embeddings.ask("hello")).status == 200
+    got = await embeddings.ask("hello", models=["other/*"])
+    assert (got.status, got.error["code"]) == (403, "model_not_allowed")
+
+
 async def test_an_embedding_asks_for_no_tokens_of_an_answer(embeddings: Embeddings) -> None:
     got = await embeddings.ask("hello", limits={"tokens_per_minute": 100})
     assert got.headers["x-ratelimit-remaining-tokens"] == "98"

@@ -29,6 +29,7 @@ from edgewise.chat import Answer, CacheAsk, ChatRequest, Usage
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, ModelNotFound, NotCached, UpstreamError
 from edgewise.jobs.ports import Ask, Ran
+from edgewise.policy.room import check_models
 from edgewise.provider.caller import charged
 from edgewise.rooms import Rooms
 from edgewise.words import (
@@ -175,6 +176,8 @@ async def _answer(
 ) -> None:
     """Find what is kept, and ask for the rest."""
     plan, inputs = done.plan, inputs_of(wish.body["input"])
+    # Before the cache is asked: what others may ask this model for is not this key's to read.
+    check_models(plan, _choice(model, ""))
     done.queries = rooms.asker.each(plan, Target(model.name, (model,)), inputs)
     done.verdicts = await rooms.cache.look_each(done.queries, plan)
     parts = {hit.entry.key: hit.entry.answer.completion for hit in done.hits}
