@@ -52,6 +52,8 @@ class CachePolicy:
     """True: the namespace is shared between tenants (opt-in)."""
     max_wrong_share: float = 0.02
     store: bool = True
+    guardrail: str | None = None
+    """What has to have read an answer before this caller is told it; None: nothing."""
 
 
 @dataclass(slots=True)

@@ -195,7 +195,7 @@ class PolicyRoom:
             policy = replace(policy, namespace=request.cache.namespace)
         if terms is not None and terms.guards.guardrail_answers:
             # What another key was told has not been read by this key's guardrail.
-            policy = replace(policy, namespace=f"{policy.namespace}#{terms.guards.bedrock_guardrail}")
+            policy = replace(policy, guardrail=terms.guards.bedrock_guardrail)
         return policy
 
     def _strike(self, principal: Principal, credentials: Credentials) -> None:

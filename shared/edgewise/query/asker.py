@@ -126,7 +126,11 @@ def _scope(plan: Plan, target: Target) -> tuple[str, str, tuple[Any, ...]]:
     namespace = plan.request.cache.namespace or policy.namespace
     shared = policy.shared and namespace == policy.namespace
     tenant = SHARED + namespace if shared else plan.principal.tenant
-    return tenant, namespace, (KEY_VERSION, "shared" if shared else "tenant", tenant, namespace, target.name)
+    whose = "shared" if shared else "tenant"
+    if policy.guardrail is not None:
+        # Not a part of the namespace: a request names that as it likes.
+        whose = f"{whose}, read by {policy.guardrail}"
+    return tenant, namespace, (KEY_VERSION, whose, tenant, namespace, target.name)
 
 
 def _last_turn(messages: list[dict[str, Any]]) -> str | None:

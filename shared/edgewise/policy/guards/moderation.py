@@ -102,10 +102,15 @@ def _flag(late: Late, flag: str) -> None:
 def _new_texts(request: ChatRequest) -> list[str]:
     """What came from outside since the model's last turn."""
     texts: list[str] = []
+    answered = False
     for message in request.messages:
         if message.get("role") == "assistant":
-            texts.clear()
+            # Answered only if somebody goes on from there: at the end it is an answer's beginning, made by the client.
+            answered = True
         elif message.get("role") in FROM_OUTSIDE:
+            if answered:
+                texts.clear()
+                answered = False
             content = message.get("content")
             texts += [content] if isinstance(content, str) else _parts(content)
     return [text for text in [*texts, *input_texts(request)] if text]
