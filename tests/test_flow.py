@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import QuotaExceeded
 from edgewise.rooms import Rooms
 from edgewise.served import Served
-from edgewise.words import Attempt, Choice, Credentials, Model, Step
+from edgewise.words import Attempt, Choice, Credentials, Late, Model, Step
 from tests import fakes
 
 
@@ -97,6 +98,25 @@ async def test_a_shadow_call_is_behind_the_answer_on_a_line_and_a_hold_of_its_ow
     assert [(note.route, note.model) for note in record.notes[1:]] == [("shadow", "other/shadow")]
     assert record.notes[1].cost_usd == Decimal(1) and record.notes[1].request_id == "req_1"
     assert len(policy.settled) == 2 and policy.closed == 1
+
+
+async def test_what_a_guardrail_cost_is_neither_held_nor_noted_again_for_a_shadow() -> None:
+    class Read(fakes.FakePolicy):
+        async def plan(self, principal: Any, request: Any, credentials: Any) -> Any:
+            return replace(await fakes.FakePolicy.plan(self, principal, request, credentials), late=Late(Decimal(7)))
+
+        async def reserve(self, plan: Any, choice: Choice) -> Any:
+            held.append(plan.late)
+            return await fakes.FakePolicy.reserve(self, plan, choice)
+
+    held: list[Late | None] = []
+    clock, record = FakeClock(), fakes.FakeRecord()
+    rooms = fakes.rooms(clock=clock, policy=Read(), record=record, router=Shadowing())
+    await serve(rooms)
+    await clock.advance(51)
+    await rooms.background.drain()
+    assert held == [Late(Decimal(7)), None]
+    assert record.notes[1].cost_usd == Decimal(1)
 
 
 async def test_a_shadow_call_that_policy_refuses_is_not_made() -> None:

@@ -26,6 +26,7 @@ from edgewise.words import (
     Choice,
     Credentials,
     Hit,
+    Late,
     Live,
     Miss,
     Plan,
@@ -237,6 +238,8 @@ async def _shadow(rooms: Rooms, plan: Plan, choice: Choice, live: Live, deadline
 
     What doesn't fit the key's budget is not asked; a client never waits for this, and never hears of it.
     """
+    # What a guardrail cost is on the answer's account.
+    plan = replace(plan, late=None)
     asked = Served(request_id, False, rooms.clock.tick(), plan=plan, choice=choice)
     try:
         hold = await rooms.policy.reserve(plan, choice)
@@ -263,7 +266,8 @@ async def _refresh(rooms: Rooms, served: Served, target: Target, lead: Any, dead
     the request's id, also when it fails: what it costs was nobody's wait, but it is somebody's money."""
     assert served.plan is not None
     # Nobody listens, so nothing is streamed.
-    plan = replace(served.plan, request=replace(served.plan.request, stream=False))
+    late = Late() if served.plan.late is not None else None
+    plan = replace(served.plan, request=replace(served.plan.request, stream=False), late=late)
     again = Served(served.request_id, False, rooms.clock.tick(), plan=plan, query=served.query)
     failed: EdgewiseError | None = None
     try:
