@@ -228,9 +228,9 @@ async def test_no_namespace_that_a_request_names_is_a_way_around_the_guardrail(n
     bedrock = Moderated()
     free = (await bedrock.house.key(tenant="acme", terms={}))["key"]
     strict = await bedrock.key(guardrail_answers=True)
-    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    if namespace is not None:
     body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    if namespace is not None:
+        body["cache"] = {"namespace": namespace}
     plain = {**body, "cache": {"namespace": namespace or "default#gr1:2"}}
     for asked in (body, plain):
         assert (await bedrock.house.client(free).ask("POST", "/v1/chat/completions", asked)).status == 200
