@@ -10,7 +10,7 @@ import pytest
 
 from edgewise.api.idempotency import install
 from edgewise.aws import Aws, Table
-from edgewise.chat import ChatRequest
+from edgewise.chat import ChatRequest, chunk
 from edgewise.errors import EdgewiseError, Unavailable, UpstreamDied, UpstreamUnavailable
 from edgewise.policy.dynamodb_replays import DynamoReplays
 from edgewise.policy.replays import KEEP_S, Another, Begun, Done, MemoryReplays, ReplayStore, Running, Saved, Tries
@@ -102,6 +102,36 @@ async def test_a_stream_is_given_again_as_a_stream() -> None:
     door = Door()
     first, second = await door.send(stream=True), await door.send(stream=True)
     assert first.body == second.body and second.events[-1] == "[DONE]" and door.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 9}),
+        ("/v1/responses", {"input": "hello"}),
+    ],
+)
+@pytest.mark.parametrize("name", [("idempotency-key", "once"), ("x-stainless-retry-count", "0")])
+async def test_a_stream_that_broke_off_is_not_given_again(path: str, body: Any, name: tuple[str, str]) -> None:
+    cut = [chunk({"role": "assistant", "content": "hal"}, id="c", created=1, model="m"), UpstreamDied("gone")]
+    door, headers = Door(cut), dict([name])
+    asked = {"model": "m", "stream": True, **body}
+    assert (await door.client().ask("POST", path, asked, headers=headers)).status == 200
+    again = headers if name[1] == "once" else {name[0]: "1"}
+    got = await door.client().ask("POST", path, asked, headers=again)
+    assert got.status == 200 and "idempotent-replayed" not in got.headers and door.asked == 2
+
+
+async def test_the_same_body_with_other_wishes_in_its_headers_is_another_request() -> None:
+    door = Door()
+    await door.send()
+    headers = {"idempotency-key": "once", "x-edgewise-cache-namespace": "other"}
+    got = await door.chat(ROOT, "hello", headers=headers)
+    assert (got.status, got.error["code"]) == (400, "idempotency_error")
+    await door.sdk(0)
+    headers = {"x-stainless-retry-count": "1", "x-edgewise-cache-namespace": "other"}
+    assert (await door.chat(ROOT, "hello", headers=headers)).status == 200 and door.asked == 3
 
 
 async def test_the_same_key_with_another_body_is_a_mistake() -> None:

@@ -49,6 +49,10 @@ NEVER = frozenset({"x-request-id", "content-length", "transfer-encoding", "date"
 PATHS = ("/chat/completions", "/responses", "/embeddings", "/messages")
 
 
+BROKEN = (b'data: {"error"', b"event: error\n", b"event: response.failed\n")
+"""How a stream says, in each dialect, that it broke off. No text holds one of them: it is JSON, on one line."""
+
+
 def _later(seconds: float, work: Callable[[], object]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(seconds, work)
 
@@ -96,7 +100,9 @@ class Idempotency:
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[bytes, str]:
         raw = await body.read(receive, scope["headers"], self._max_body_bytes)
-        return raw, sha256(scope["path"].encode() + b"\0" + raw).hexdigest()
+        # What is asked of the gateway in headers (a route, a namespace) is as much of the request as its body.
+        wishes = repr(sorted(knock(scope).ours.items()))
+        return raw, sha256(b"\0".join((scope["path"].encode(), wishes.encode(), raw))).hexdigest()
 
     async def _once(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
@@ -232,8 +238,8 @@ class _Tape:
         if not self._whole or self._size > self._most:
             return None
         whole = b"".join(self._pieces)
-        if ("content-type", "text/event-stream") in [(n, v.split(";")[0]) for n, v in self._headers] and (
-            b'data: {"error"' in whole
+        if ("content-type", "text/event-stream") in [(n, v.split(";")[0]) for n, v in self._headers] and any(
+            mark in whole for mark in BROKEN
         ):
             return None
         return Saved(self._status, tuple(pair for pair in self._headers if pair[0] not in NEVER), whole)
