@@ -75,6 +75,34 @@ def test_a_refusal_is_told_and_ends_with_one(house: PolicyHouse, capsys: pytest.
     assert "404: There is no such key." in capsys.readouterr().err
 
 
+def test_what_is_wrong_on_the_command_line_is_said_in_a_line(
+    house: PolicyHouse, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("keys", "create", "x", "--terms", "{bad") == 2
+    assert run("models", "set", "a/b", "--row", "[]") == 2
+    assert run("keys", "create", "x", "--terms", '{"no_such_term": 1}') == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("edgewise: --terms is not JSON: ")
+    assert told[1] == "edgewise: --row is not a JSON object"
+    assert "no_such_term" in told[2]
+    for words in (("cache", "warm"), ("cache", "import"), ("route", "replay")):
+        assert run(*words, "no-such-file") == 2
+        assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("EDGEWISE_KEY", "")
+    assert run("keys", "list") == 1
+    assert "EDGEWISE_KEY" in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_gets_fewer_columns(
+    house: PolicyHouse, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    asyncio.run(house.chat(ROOT))
+    assert run("stats") == 0
+    shown = capsys.readouterr().out
+    assert "requests" in shown and "saved" not in shown and "…" not in shown
+
+
 def test_stats_show_a_line_a_model(house: PolicyHouse, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(house.chat(ROOT))
     assert run("stats") == 0

@@ -89,7 +89,9 @@ def export_(
 
 
 @app.command("import")
-def import_(file: Annotated[Path, typer.Argument(help="JSON lines as `export` writes them.")]) -> None:
+def import_(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines as `export` writes them.")],
+) -> None:
     """Bring exported entries in; those that have expired stay out."""
     imported = expired = 0
     for part in _parts(file.read_bytes()):
@@ -101,7 +103,9 @@ def import_(file: Annotated[Path, typer.Argument(help="JSON lines as `export` wr
 
 @app.command()
 def warm(
-    file: Annotated[Path | None, typer.Argument(help="Prompts: one a line, or JSON lines.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(exists=True, dir_okay=False, help="Prompts: one a line, or JSON lines.")
+    ] = None,
     from_log: Annotated[bool, typer.Option("--from-log", help=FROM_LOG)] = False,
     model: Annotated[str, typer.Option(help="For prompts that name none.")] = "auto",
     most: Annotated[int, typer.Option(help="With --from-log: how many.")] = 100,

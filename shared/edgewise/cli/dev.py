@@ -43,6 +43,7 @@ SNIPPETS = """
   console.log(answer.choices[0].message.content);
 
   {models}
+  For the command line: export EDGEWISE_URL={root} EDGEWISE_KEY={key}
   Ask the same again: it comes from the cache (see x-edgewise-cache). Ctrl-C stops everything.
 """
 

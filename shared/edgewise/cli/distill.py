@@ -23,7 +23,7 @@ def _verbs() -> None:
 
 @app.command()
 def export(
-    entries: Annotated[Path, typer.Argument(help="What `edgewise cache export` wrote.")],
+    entries: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="What `edgewise cache export` wrote.")],
     out: Annotated[Path, typer.Argument(help="The fine-tuning file to write.")],
     shape: Annotated[str, typer.Option("--format", help="openai or bedrock.")] = "openai",
     least_tier: Annotated[str, typer.Option(help="The smallest tier that may teach.")] = "large",

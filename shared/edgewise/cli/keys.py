@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgewise.cli.wire import call
+from edgewise.cli.wire import call, object_of
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke keys.")
 
@@ -31,7 +31,7 @@ def create(  # noqa: PLR0917 — options are named on the command line
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it: this once."""
-    asked: dict[str, Any] = json.loads(terms) if terms else {}
+    asked: dict[str, Any] = object_of(terms, "--terms") if terms else {}
     if model:
         asked["models"] = model
     if scope:

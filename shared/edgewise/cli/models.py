@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from edgewise.cli.wire import call
+from edgewise.cli.wire import call, object_of
 
 app = typer.Typer(no_args_is_help=True, help="Correct prices and other facts of models.")
 
@@ -42,7 +42,7 @@ def set_(
     row: Annotated[str | None, typer.Option(help="Any other fields of a catalogue row, as JSON.")] = None,
 ) -> None:
     """Change a model, in place of an earlier change."""
-    asked: dict[str, Any] = json.loads(row) if row else {}
+    asked: dict[str, Any] = object_of(row, "--row") if row else {}
     if (price_in is None) != (price_out is None):
         typer.echo("edgewise: give both --price-in and --price-out", err=True)
         raise typer.Exit(2)

@@ -154,7 +154,7 @@ def show(told: dict[str, Any]) -> None:
 
 @app.command()
 def replay(
-    log: Annotated[Path, typer.Argument(help="Log lines of requests, JSON lines.")],
+    log: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Log lines of requests, JSON lines.")],
     strategy: Annotated[str, typer.Option(help=f"One of {', '.join(STRATEGIES)}.")] = "hybrid",
     prefer: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
     providers: Providers = EVERY,

@@ -28,6 +28,10 @@ COLUMNS = (
     "$ per 1k",
     "saved $",
 )
+LEFT_OUT = {"in flight", "tokens", "$ per 1k", "saved $"}
+"""Of a terminal that has no room for all; `--json` has everything."""
+NEEDED = 110
+"""Characters a line that all columns take."""
 
 
 def main(argv: list[str]) -> int:
@@ -54,26 +58,29 @@ def stats(
 
     console = Console()
     if not watch:
-        console.print(table_of(call("GET", path)))
+        console.print(table_of(call("GET", path), console.width))
         return
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(table_of(call("GET", path)), refresh=True)
+            live.update(table_of(call("GET", path), console.width), refresh=True)
             time.sleep(every_s)
 
 
-def table_of(told: dict[str, Any]) -> Table:
-    """One line for all, and one a model."""
+def table_of(told: dict[str, Any], width: int = NEEDED) -> Table:
+    """One line for all, and one a model; fewer columns where `width` characters do not hold all."""
     from rich.table import Table
 
     table = Table(title=f"{told['tenant']}, by {told['span']}")
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "model" else "right")
+    if width < NEEDED:
+        table.box, table.padding = None, (0, 2, 0, 0)
+    columns = [name for name in COLUMNS if width >= NEEDED or name not in LEFT_OUT]
+    for name in columns:
+        table.add_column(name, justify="left" if name == "model" else "right", overflow="fold")
     for row in [{"model": "all", **told["total"]}, *told["by_model"]]:
         latency = row["latency_ms"]
-        table.add_row(
+        cells = (
             row["model"] or "(none)",
             str(row["requests"]),
             _short(row["qps"]),
@@ -86,6 +93,8 @@ def table_of(told: dict[str, Any]) -> Table:
             row["usd_per_1k_tokens"] or "–",
             row["saved_usd"],
         )
+        cell_of = dict(zip(COLUMNS, cells, strict=True))
+        table.add_row(*(cell_of[name] for name in columns))
     return table
 
 

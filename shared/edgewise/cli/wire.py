@@ -13,6 +13,19 @@ import typer
 DEFAULT_URL = "http://127.0.0.1:8787"
 
 
+def object_of(text: str, option: str) -> dict[str, Any]:
+    """A JSON object that was given on the command line. Anything else is told and ends the command with status 2."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        typer.echo(f"edgewise: {option} is not JSON: {error}", err=True)
+        raise typer.Exit(2) from error
+    if not isinstance(found, dict):
+        typer.echo(f"edgewise: {option} is not a JSON object", err=True)
+        raise typer.Exit(2)
+    return found
+
+
 def call(method: str, path: str, body: Any = None) -> Any:
     """The JSON answer of `method` at `path`. A refusal is printed and ends the command with status 1."""
     return json.loads(send(method, path, None if body is None else json.dumps(body).encode()))
@@ -38,10 +51,12 @@ def send(method: str, path: str, content: bytes | None = None, content_type: str
     except urllib.error.HTTPError as error:
         with error:
             try:
-                reason = json.load(error)["error"]["message"]
+                told_why = json.load(error)["error"]
+                reason = told_why["message"] + (f" ({told_why['param']})" if told_why.get("param") else "")
             except (ValueError, KeyError, TypeError):
                 reason = error.reason
-        typer.echo(f"edgewise: {error.code}: {reason}", err=True)
+        hint = " Set EDGEWISE_KEY to a key of this gateway." if error.code == 401 else ""
+        typer.echo(f"edgewise: {error.code}: {reason}{hint}", err=True)
     except urllib.error.URLError as error:
-        typer.echo(f"edgewise: {url} does not answer: {error.reason}", err=True)
+        typer.echo(f"edgewise: {url} does not answer: {error.reason}. Is EDGEWISE_URL right?", err=True)
     raise typer.Exit(1)
