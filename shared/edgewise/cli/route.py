@@ -51,7 +51,9 @@ def explain(
     strategy: Annotated[str | None, typer.Option(help="A strategy by name.")] = None,
     prefer: Annotated[str | None, typer.Option(help="cheap, balanced or best.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(help="The most that this request may cost.")] = None,
-    log: Annotated[Path | None, typer.Option(help="Explain a logged decision, from this log.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Explain a logged decision, from this log.")
+    ] = None,
     providers: Providers = ALL,
     as_json: AsJson = False,
 ) -> None:
