@@ -217,6 +217,19 @@ async def test_long_texts_and_unread_languages_are_left_alone(clock: FakeClock) 
     assert await bench.meaning.find(query(QUESTION), plan()) == "long"
 
 
+async def test_conversations_that_nobody_goes_on_with_are_forgotten_and_found_again(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every conversation is a partition: without a bound, one empty index each would stay for good."""
+    monkeypatch.setattr("edgewise.cache.semantic.library.MOST_OPEN", 3)
+    library, vector = Library(clock, LocalLog(), LocalSnapshots()), np.full(64, 0.125, np.float32)
+    await library.change("kept", 64, Added(Row("a", "a", "?", clock.time + 9), vector))
+    for number in range(10):
+        assert await library.nearest(f"other {number}", vector, 1) == []
+    assert len(library._held) == 3
+    assert [near.row.id for near in await library.nearest("kept", vector, 1)] == ["a"]
+
+
 async def test_another_process_sees_changes_within_the_staleness(
     clock: FakeClock, cache_table: Table, bucket: str
 ) -> None:

@@ -35,7 +35,6 @@ FIRST_HITS = 50
 MOST_AT_FIRST = 2.0
 PAID = 0.9
 """The part of the bound that a hit pays in; the rest is for what goes unseen."""
-"""The part of the bound that a hit pays in."""
 CLOSE = 6.0
 """With this much, half of the balance goes unseen once in twenty changes."""
 MOST = 50.0

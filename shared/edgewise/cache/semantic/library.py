@@ -2,8 +2,8 @@
 
 An index is made from its snapshot and the log since, then only from the log, and is never older than `staleness_s`.
 What this process adds or removes itself it sees at once. When the log since the snapshot has grown long, a new
-snapshot is written behind the request. Indexes that nobody asked for longest are forgotten when there are too many
-rows in all.
+snapshot is written behind the request. Indexes that nobody asked for longest are forgotten when there are too many of
+them, or too many rows in all.
 
 A partition that outgrows memory moves to the table's own vector index, where there is one, as a hash table is rehashed
 while it grows: from half of its bound on, each row that is added is put there too, with one of those that came
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT_AFTER = 512
 """Changes since the snapshot after which a new one is due."""
+MOST_OPEN = 1_000
+"""Indexes at once, empty ones too: each conversation is a partition, and most are never asked about again."""
 
 
 class Vectors(Protocol):
@@ -229,5 +231,5 @@ class Library:
         await self._snapshots.save(partition, pack(held.index, held.cursor))
 
     def _forget(self) -> None:
-        while self.rows() > self._max_rows and len(self._held) > 1:
+        while len(self._held) > MOST_OPEN or (self.rows() > self._max_rows and len(self._held) > 1):
             self._held.popitem(last=False)
