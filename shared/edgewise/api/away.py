@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from edgewise.api.lines import Impersonate
 from edgewise.chat import ChatRequest
-from edgewise.errors import EdgewiseError, Unavailable
+from edgewise.errors import EdgewiseError, NotAllowed, NotAuthenticated, Unavailable
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Offer, ProviderBatch
 from edgewise.rooms import Rooms
@@ -40,7 +40,7 @@ class Admission:
         if batch.model is None:
             return None
         try:
-            caller = await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
+            caller = await self._caller(batch)
             if self._is_bound(caller) and not batch.is_away:
                 return None
             request = ChatRequest({"model": batch.model, "messages": []})
@@ -59,6 +59,16 @@ class Admission:
             return None
         price = at_batch_price(model.price, service.share)
         return Offer(service, model, price) if price is not None else None
+
+    async def _caller(self, batch: Batch) -> Principal:
+        """Whose batch it is; of one that is away, also when the key is no longer valid: it is being paid for there, so
+        it is to be fetched or stopped."""
+        try:
+            return await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
+        except (NotAuthenticated, NotAllowed):
+            if not batch.is_away:
+                raise
+            return Principal(batch.tenant, batch.key_id)
 
 
 def at_batch_price(price: Price | None, share: Decimal | None) -> Price | None:
