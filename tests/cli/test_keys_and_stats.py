@@ -85,6 +85,8 @@ def test_what_is_wrong_on_the_command_line_is_said_in_a_line(
     assert told[0].startswith("edgewise: --terms is not JSON: ")
     assert told[1] == "edgewise: --row is not a JSON object"
     assert "no_such_term" in told[2]
+    assert run("stats", "--every-s", "x") == 2
+    assert "Traceback" not in capsys.readouterr().err
     for words in (("cache", "warm"), ("cache", "import"), ("route", "replay")):
         assert run(*words, "no-such-file") == 2
         assert "Traceback" not in capsys.readouterr().err

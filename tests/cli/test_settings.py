@@ -28,11 +28,13 @@ def test_what_the_environment_says_is_shown_and_secrets_are_not(
 ) -> None:
     monkeypatch.setenv("EDGEWISE_ROOT_KEY", "ew_canary")
     monkeypatch.setenv("EDGEWISE_CACHE_MODE", "off")
-    main(["settings", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        main(["settings", "--json"])
     told = {row["name"]: row["value"] for row in json.loads(capsys.readouterr().out)}
     assert told["EDGEWISE_CACHE_MODE"] == "off"
     assert told["EDGEWISE_ROOT_KEY"] == "(set)"
-    main(["settings", "root"])
+    with pytest.raises(SystemExit, match="0"):
+        main(["settings", "root"])
     assert "ew_canary" not in capsys.readouterr().out
 
 

@@ -70,6 +70,14 @@ def test_one_write_holds_the_line_and_its_metrics() -> None:
     assert room.counters["Requests"] == 1
 
 
+def test_a_client_that_asked_only_for_what_is_cached_wakes_nobody() -> None:
+    refused = {"status": 504, "attempts": (), "usage": None, "cost_usd": None}
+    asked = metrics_of(a_note(**refused, error="not_cached"))
+    assert (asked["Errors"], asked["ErrorsClient"]) == (0, 1)
+    late = metrics_of(a_note(**refused, error="upstream_timeout"))
+    assert (late["Errors"], late["ErrorsGateway"]) == (1, 1)
+
+
 def test_metrics_that_are_emitted_have_a_unit() -> None:
     notes = [
         a_note(),

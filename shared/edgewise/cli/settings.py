@@ -32,13 +32,10 @@ class Row:
     what: str
 
 
-def main(argv: list[str]) -> int:
-    """Run the verb."""
-    app = typer.Typer(add_completion=False)
-    app.command()(show)
-    return int(app(args=argv, prog_name="edgewise settings", standalone_mode=False) or 0)
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def show(
     word: Annotated[str, typer.Argument(help="Only settings whose name has this in it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,

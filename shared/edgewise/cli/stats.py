@@ -34,13 +34,10 @@ NEEDED = 110
 """Characters a line that all columns take."""
 
 
-def main(argv: list[str]) -> int:
-    """Run the verb."""
-    app = typer.Typer(add_completion=False)
-    app.command()(stats)
-    return int(app(args=argv, prog_name="edgewise stats", standalone_mode=False) or 0)
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def stats(
     watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds.")] = False,
     own: Annotated[bool, typer.Option("--own", help="Only this key's usage; needs no administration.")] = False,

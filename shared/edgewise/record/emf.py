@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from edgewise.errors import NotCached
 from edgewise.settings import Settings
 from edgewise.words import Note
 
@@ -164,7 +165,7 @@ def _add_cache(found: dict[str, float], note: Note) -> None:
 def _add_errors(found: dict[str, float], note: Note) -> None:
     """`Errors` are the ones that wake somebody: ours and the providers', not a client's bad request."""
     failed_upstream = bool(note.attempts) and note.attempts[-1].error is not None
-    ours = note.status >= 500
+    ours = note.status >= 500 and note.error != NotCached.code  # 504 as RFC 9111 wants it, and as the client did
     found["Errors"] = 1 if ours else 0
     if ours:
         found["ErrorsUpstream" if failed_upstream else "ErrorsGateway"] = 1

@@ -101,6 +101,8 @@ class Room:
             routing["prefer"] = "cheap"
         kept = tuple(model for model in asked.models if wanted(model, options))
         if not kept:
+            if not asked.models:
+                raise ModelNotFound("No model is available here: no provider is set up.", param="model")
             raise ModelNotFound("No model is left after `only` and `ignore`.", param="routing")
         if len(kept) < len(asked.models):
             asked = changed(asked, models=kept)
