@@ -166,6 +166,9 @@ async def test_its_stream_is_live_and_can_be_left_and_come_back_to(behind: Behin
     for after in (-1, 0, 3, len(events) - 2, len(events) + 9):
         replayed = [e async for e in await behind.client.responses.retrieve(id, stream=True, starting_after=after)]
         assert replayed == events[after + 1 :]
+    for wrong in ("²", "9" * 5000, "--1"):
+        with pytest.raises(openai.BadRequestError, match="starting_after"):
+            await behind.client.responses.retrieve(id, stream=True, extra_query={"starting_after": wrong})
 
 
 async def test_an_answer_that_is_begun_anew_is_never_mixed_with_the_first(behind: Behind) -> None:

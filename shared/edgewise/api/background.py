@@ -157,7 +157,7 @@ class Background:
         if not kept.background or kept.url != RESPONSES:
             raise InvalidRequest("Only a background response can be streamed again.", param="stream")
         after = request.query_params.get("starting_after", "-1")
-        if not after.removeprefix("-").isdigit():
+        if not after.isascii() or not after.removeprefix("-").isdigit() or len(after) > 12:
             raise InvalidRequest("`starting_after` must be an integer.", param="starting_after")
         return self._stream(kept, int(after))
 
