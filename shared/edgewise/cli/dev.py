@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -51,6 +52,8 @@ SNIPPETS = """
 def main(argv: list[str]) -> int:
     """Run until interrupted; the process's exit status."""
     options = _options(argv)
+    # A shell that starts this in the background has interrupts ignored, and then nothing would end it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     key = os.environ.get("EDGEWISE_ROOT_KEY") or f"ew_dev_{secrets.token_urlsafe(24)}"
     if _taken(options.host, options.port):
         print(f"edgewise dev: port {options.port} is taken; set PORT to another", file=sys.stderr)
@@ -124,10 +127,19 @@ def _under_uvicorn(options: argparse.Namespace) -> int:
 
 def _as_lambda(options: argparse.Namespace) -> int:
     import asyncio
+    from contextlib import suppress
 
     from edgewise.local.serve import serve_lambda
 
-    asyncio.run(serve_lambda(host=options.host, port=options.port, concurrency=options.concurrency))
+    async def run() -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        # As Ctrl-C does: environments that are frozen do not end by themselves.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve_lambda(host=options.host, port=options.port, concurrency=options.concurrency)
+
+    asyncio.run(run())
     return 0
 
 
