@@ -123,3 +123,18 @@ def bucket(moto_aws: Aws) -> str:
 def queues(moto_aws: Aws) -> tuple[str, str]:
     """URLs of a fresh queue and its dead-letter queue."""
     return asyncio.run(template.create_queues(moto_aws, f"jobs-{next(_numbers)}"))
+
+
+@pytest.fixture
+def places(
+    moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: tuple[str, str]
+) -> dict[str, Any]:
+    """Where a whole gateway keeps things on the stand-in: fields of `Settings`."""
+    return {
+        "local_aws_url": moto_url,
+        "cache_table": cache_table.name,
+        "state_table": state_table.name,
+        "bucket": bucket,
+        "jobs_queue_url": queues[0],
+        "dead_letter_queue_url": queues[1],
+    }

@@ -9,7 +9,6 @@ import pytest
 
 from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
-from edgewise.aws import Table
 from edgewise.settings import Settings
 from tests.api.client import Client, Got
 
@@ -17,19 +16,14 @@ ROOT = "ew_root_of_the_test"
 
 
 @pytest.fixture
-async def house(moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: tuple[str, str]) -> House:
+async def house(places: dict[str, Any]) -> House:
     return build(
         Settings(
             root_key=ROOT,
             scripted_model=True,
             request_log=False,
-            local_aws_url=moto_url,
-            cache_table=cache_table.name,
-            state_table=state_table.name,
-            bucket=bucket,
-            jobs_queue_url=queues[0],
-            dead_letter_queue_url=queues[1],
             cache_timeout_s=5,
+            **places,
         )
     )
 

@@ -15,7 +15,6 @@ from aiohttp import web
 from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
 from edgewise.assemble.jobs import desk_of, worker_of
-from edgewise.aws import Table
 from edgewise.clock import FakeClock
 from edgewise.jobs import start
 from edgewise.jobs.files import Wanted
@@ -118,22 +117,15 @@ class Town:
 
 
 @pytest.fixture
-async def town(
-    moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: tuple[str, str]
-) -> AsyncIterator[Town]:
+async def town(places: dict[str, Any], queues: tuple[str, str]) -> AsyncIterator[Town]:
     async with narrow() as provider:
         clock = FakeClock()
         settings = Settings(
             root_key=ROOT,
             request_log=False,
-            local_aws_url=moto_url,
-            cache_table=cache_table.name,
-            state_table=state_table.name,
-            bucket=bucket,
-            jobs_queue_url=queues[0],
-            dead_letter_queue_url=queues[1],
             cache_mode="off",
             upstreams=(UpstreamSetting(name="slow", base_url=provider.url, api_key="sk"),),
+            **places,
         )
         front, back = build(settings, clock), build(settings, clock)
         application = around(front)

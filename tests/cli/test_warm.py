@@ -21,7 +21,6 @@ import uvicorn
 from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
 from edgewise.assemble.jobs import worker_of
-from edgewise.aws import Table
 from edgewise.cache.popular import day_of
 from edgewise.settings import Settings
 from tests.assemble.test_gateway import ROOT, Gateway, told
@@ -76,21 +75,14 @@ async def serving(application: Any) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def deployed(
-    moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: tuple[str, str], request: Any
-) -> AsyncIterator[Deployment]:
+async def deployed(places: dict[str, Any], queues: tuple[str, str], request: Any) -> AsyncIterator[Deployment]:
     settings = Settings(
         root_key=ROOT,
         scripted_model=True,
         request_log=False,
-        local_aws_url=moto_url,
-        cache_table=cache_table.name,
-        state_table=state_table.name,
-        bucket=bucket,
-        jobs_queue_url=queues[0],
-        dead_letter_queue_url=queues[1],
         cache_timeout_s=5,
         cache_keep_requests=getattr(request, "param", False),
+        **places,
     )
     house, other, worker = (build(settings) for _ in range(3))
     pumping = asyncio.create_task(pump(worker.aws, queues[0], worker_of(worker).handle))

@@ -174,23 +174,14 @@ async def test_when_the_window_runs_out_the_rest_is_done_here() -> None:
     assert (await away.rig.batch(batch.id)).status == "completed"
 
 
-async def test_cancelling_cancels_there_and_hands_out_what_is_done() -> None:
+@pytest.mark.parametrize("died_submitting", [False, True])
+async def test_cancelling_cancels_there_and_hands_out_what_is_done(died_submitting: bool) -> None:
+    """Also what was submitted by a worker that died before it had noted so."""
     away = Away()
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     await away.rig.pump(away.worker)
-    away.service.refuses = {"t1"}
-    await start.cancel(away.rig.room, await away.rig.batch(batch.id))
-    await away.rig.pump(away.worker)
-    done = await away.rig.batch(batch.id)
-    assert (done.status, away.service.cancelled) == ("cancelled", [batch.id])
-    assert done.wire()["request_counts"] == {"total": 20, "completed": 19, "failed": 1}
-
-
-async def test_what_was_submitted_by_a_worker_that_died_is_stopped_with_its_batch() -> None:
-    away = Away()
-    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
-    await away.rig.pump(away.worker)
-    await away.rig.room.batches.note(batch.id, remote={"id": "", "state": "submitting"})
+    if died_submitting:
+        await away.rig.room.batches.note(batch.id, remote={"id": "", "state": "submitting"})
     away.service.refuses = {"t1"}
     await start.cancel(away.rig.room, await away.rig.batch(batch.id))
     await away.rig.pump(away.worker)

@@ -6,11 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import openai
 import pytest
 
-from edgewise.aws import Table
 from edgewise.clock import SystemClock
 from edgewise.local.serve import Running, lambdas
 from tests.upstream import Manner, Upstream
@@ -63,17 +63,9 @@ async def test_an_environment_remembers_and_is_restored_from_its_snapshot() -> N
 
 
 async def test_a_batch_goes_from_the_url_through_the_queue_to_the_worker_and_back(
-    moto_url: str, cache_table: Table, state_table: Table, bucket: str, queues: tuple[str, str]
+    places: dict[str, Any],
 ) -> None:
-    async with gateway(
-        local_aws_url=moto_url,
-        cache_table=cache_table.name,
-        state_table=state_table.name,
-        bucket=bucket,
-        jobs_queue_url=queues[0],
-        dead_letter_queue_url=queues[1],
-        cache_timeout_s="10",
-    ) as (running, client):
+    async with gateway(cache_timeout_s="10", **places) as (running, client):
         body = {"model": "scripted/echo", "messages": [{"role": "user", "content": "by the queue"}]}
         line = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": body}
         file = await client.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
