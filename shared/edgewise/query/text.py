@@ -30,65 +30,12 @@ _END = "?!.,;:…？！。，；：~ \t"
 _LITERAL = later(r"[`\"“”{}<>=\\|]|\n\s*\n|https?://|\w\(\w*\)")
 _HAN = later(r"[一-鿿]")
 _LETTER = later(r"[^\W\d_]")
-_COMMON = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "is",
-        "are",
-        "was",
-        "do",
-        "does",
-        "did",
-        "can",
-        "could",
-        "will",
-        "would",
-        "should",
-        "may",
-        "have",
-        "has",
-        "how",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "i",
-        "you",
-        "my",
-        "your",
-        "we",
-        "our",
-        "it",
-        "to",
-        "of",
-        "in",
-        "on",
-        "for",
-        "with",
-        "from",
-        "at",
-        "by",
-        "and",
-        "or",
-        "not",
-        "no",
-        "if",
-        "there",
-        "be",
-        "get",
-        "any",
-        "need",
-        "me",
-        "this",
-        "that",
-        "as",
-        "about",
-    ]
-)
+_COMMON = frozenset({
+    "a", "an", "the", "is", "are", "was", "do", "does", "did", "can", "could", "will", "would", "should", "may",
+    "have", "has", "how", "what", "when", "where", "which", "who", "why", "i", "you", "my", "your", "we", "our",
+    "it", "to", "of", "in", "on", "for", "with", "from", "at", "by", "and", "or", "not", "no", "if", "there", "be",
+    "get", "any", "need", "me", "this", "that", "as", "about"
+})  # fmt: skip
 
 
 def normal(text: str) -> str:
