@@ -118,7 +118,7 @@ class Watch:
         if "Metrics" in alarm:
             value = self._math(alarm["Metrics"], start)
         else:
-            value = self._statistic(alarm, alarm.get("Statistic") or alarm["ExtendedStatistic"], start, period)
+            value = self._statistic(alarm, alarm["Statistic"], start, period)
         if value is None:
             return str(alarm["TreatMissingData"]) == "breaching"
         bound = float(alarm["Threshold"])

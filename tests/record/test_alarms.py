@@ -72,6 +72,20 @@ def test_the_slowest_hundredth_in_three_minutes_of_five() -> None:
     assert scene.rings("Slow", 5)
 
 
+@pytest.mark.parametrize(("a_minute", "rings"), [(19, False), (20, True)])
+def test_slowness_is_judged_on_as_few_requests_as_errors_are(a_minute: int, rings: bool) -> None:
+    scene = Scene()
+    for minute in range(3):
+        scene.asked(a_minute, minute, latency_ms=6000.0)
+    assert scene.rings("Slow", 2) is rings
+
+
+def test_no_alarm_waits_for_a_thousand_requests_a_minute() -> None:
+    """Fewer are too few for CloudWatch to judge a plain alarm's P99 by, and the alarm stays as it is."""
+    watch = Watch()
+    assert [name for name in watch.alarms() if "ExtendedStatistic" in watch.alarm(name)] == []
+
+
 @pytest.mark.parametrize(("used", "rung"), [(49.9, 0), (50, 1), (79, 1), (80, 2), (100, 3)])
 def test_a_budget_rings_at_half_at_four_fifths_and_at_its_end(used: float, rung: int) -> None:
     scene = Scene()
@@ -128,6 +142,15 @@ def test_want_of_concurrency_rings() -> None:
     assert watch.rings("Throttles", START)
 
 
+def test_a_function_that_dies_before_it_can_write_a_line_rings() -> None:
+    """One long request that runs into the function's end does not."""
+    watch = Watch(GatewayFunction="gateway")
+    watch.put("AWS/Lambda", "Errors", {"FunctionName": "gateway"}, START, 1)
+    assert not watch.rings("Crashes", START)
+    watch.put("AWS/Lambda", "Errors", {"FunctionName": "gateway"}, START, 3)
+    assert watch.rings("Crashes", START)
+
+
 def test_no_alarm_is_without_a_test_that_rings_it() -> None:
     """Whoever adds an alarm adds what rings it: each is named in a test of this file."""
     words = Path(__file__).read_text(encoding="utf-8")
@@ -138,6 +161,11 @@ def test_every_alarm_tells_the_topic() -> None:
     watch = Watch()
     for name in watch.alarms():
         assert watch.alarm(name)["AlarmActions"] == ["Topic"], name
+
+
+def test_the_topic_takes_what_alarms_publish() -> None:
+    """CloudWatch may not use the key that AWS manages for SNS: with it, no alarm would reach anybody."""
+    assert "KmsMasterKeyId" not in Watch().template["Resources"]["Topic"]["Properties"]
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
