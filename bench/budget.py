@@ -46,9 +46,10 @@ from edgewise.policy.budgets import Ledger, Line, picodollars, window_of
 from edgewise.policy.dynamodb_tills import DynamoTills
 from edgewise.policy.terms import Budget
 from edgewise.policy.tills import Full, Taken, Till
+from edgewise.price import Price
 from edgewise.routing.ask import demand_of, price
 from edgewise.routing.tokens import Corrections
-from edgewise.words import Attempt, Choice, Model, Price, Step
+from edgewise.words import Attempt, Choice, Model, Step
 
 TABLE = "state"
 MODEL = Model("bench", "m", price=Price(Decimal(1), Decimal(1)))

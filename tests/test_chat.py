@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgewise.chat import Answer, Folding, Usage, completion, text_of, unfold
-from edgewise.words import Price
+from edgewise.price import Price
 
 texts = st.text(max_size=80)
 calls = st.lists(

@@ -92,6 +92,8 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    """Of those that were written: what is kept for an hour."""
 
     @classmethod
     def of(cls, wire: Mapping[str, Any] | None) -> Usage | None:
@@ -106,6 +108,7 @@ class Usage:
             cached_tokens=int(prompt.get("cached_tokens") or 0),
             cache_write_tokens=int(prompt.get("cache_write_tokens") or 0),
             reasoning_tokens=int(completion.get("reasoning_tokens") or 0),
+            cache_write_1h_tokens=int(prompt.get("cache_write_1h_tokens") or 0),
         )
 
     @property
@@ -114,14 +117,14 @@ class Usage:
 
     def wire(self) -> dict[str, Any]:
         """OpenAI's `usage` object."""
+        prompt = {"cached_tokens": self.cached_tokens, "cache_write_tokens": self.cache_write_tokens}
+        if self.cache_write_1h_tokens:
+            prompt["cache_write_1h_tokens"] = self.cache_write_1h_tokens
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.total_tokens,
-            "prompt_tokens_details": {
-                "cached_tokens": self.cached_tokens,
-                "cache_write_tokens": self.cache_write_tokens,
-            },
+            "prompt_tokens_details": prompt,
             "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from edgewise.chat import Answer, ChatRequest, Chunks, Usage
 from edgewise.clock import Deadline
+from edgewise.price import Price
 
 Usd = Decimal
 
@@ -101,37 +102,6 @@ class Plan:
 
 Tier = Literal["tiny", "small", "medium", "large", "huge"]
 TIERS: tuple[Tier, ...] = ("tiny", "small", "medium", "large", "huge")
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars for one million tokens. `above` holds the dearer step of a long context: (tokens, Price)."""
-
-    input: Usd
-    output: Usd
-    cached_input: Usd | None = None
-    cache_write: Usd | None = None
-    batch_input: Usd | None = None
-    batch_output: Usd | None = None
-    request: Usd = Decimal(0)
-    above: tuple[int, Price] | None = None
-
-    def cost(self, usage: Usage, *, batch: bool = False) -> Usd:
-        """What one call with `usage` costs, US dollars, exact. The step is chosen by this call's prompt."""
-        if self.above is not None and usage.prompt_tokens > self.above[0]:
-            return self.above[1].cost(usage, batch=batch)
-        price_in = self.batch_input if batch and self.batch_input is not None else self.input
-        price_out = self.batch_output if batch and self.batch_output is not None else self.output
-        cached = min(usage.cached_tokens, usage.prompt_tokens)
-        written = min(usage.cache_write_tokens, usage.prompt_tokens - cached)
-        plain = usage.prompt_tokens - cached - written
-        total = (
-            plain * price_in
-            + cached * (self.cached_input if self.cached_input is not None else price_in)
-            + written * (self.cache_write if self.cache_write is not None else price_in)
-            + usage.completion_tokens * price_out
-        )
-        return total / 1_000_000 + self.request
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from edgewise.api.app import app
 from edgewise.api.vectors import of_encoder
 from edgewise.clock import Deadline
 from edgewise.errors import UpstreamTimeout, UpstreamUnavailable
+from edgewise.price import Price
 from edgewise.rooms import Rooms
 from edgewise.settings import Settings
-from edgewise.words import Model, Price
+from edgewise.words import Model
 from tests.api.client import Client
 from tests.fakes import FakePolicy, FakeRecord, rooms
 

@@ -15,8 +15,9 @@ from edgewise.cache.build import near_of, room_of
 from edgewise.cache.local import LocalStore
 from edgewise.cache.options import CacheOptions
 from edgewise.clock import Deadline, FakeClock
+from edgewise.price import Price
 from edgewise.settings import Settings
-from edgewise.words import CachePolicy, Model, Price
+from edgewise.words import CachePolicy, Model
 from tests.api.client import Client
 from tests.fakes import KEY, FakePolicy, FakeRecord, rooms
 

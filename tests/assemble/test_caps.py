@@ -23,9 +23,10 @@ from edgewise.errors import QuotaExceeded
 from edgewise.policy.budgets import Ledger, lines_of, picodollars
 from edgewise.policy.terms import Terms
 from edgewise.policy.tills import MemoryTills
+from edgewise.price import Price
 from edgewise.routing.ask import demand_of, price
 from edgewise.routing.tokens import Corrections
-from edgewise.words import Attempt, Choice, Model, Price, Principal, Step, longest_answer
+from edgewise.words import Attempt, Choice, Model, Principal, Step, longest_answer
 from tests.fakes import FakeCaller
 
 MODEL = Model(

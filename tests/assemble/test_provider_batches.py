@@ -144,8 +144,8 @@ async def test_a_large_batch_goes_to_the_provider_when_the_operator_wants_it(
     done = await desk_of(house).room.batches.get(id)
     assert done is not None and done.status == "completed" and openai.asked == ["t0"]
     price = house.router.catalog.find(MODEL)[0].price
-    assert price is not None and price.batch_input is not None and price.batch_output is not None
-    far = (LINES - 1) * (1000 * price.batch_input + 100 * price.batch_output) / 1_000_000
+    assert price is not None
+    far = (LINES - 1) * (1000 * price.tiers["batch"].input + 100 * price.tiers["batch"].output) / 1_000_000
     near = (5 * price.input + 7 * price.output) / 1_000_000
     assert done.tally.cost_usd == far + near
     await house.memory.rollups.flush()

@@ -24,8 +24,9 @@ from edgewise.jobs.room import Options
 from edgewise.jobs.s3 import S3Blobs
 from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
+from edgewise.price import Price
 from edgewise.provider.bedrock_batch import ConverseRecords
-from edgewise.words import Model, Plan, Price, Principal, Target
+from edgewise.words import Model, Plan, Principal, Target
 from tests import fakes
 from tests.jobs.bedrock_jobs import ROLE, BedrockJobs, bedrock_jobs
 from tests.jobs.rig import Rig, chat_line, make_rig

@@ -19,7 +19,8 @@ from edgewise.jobs.paid import PaidCall, PaidCalls
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.policy.dynamodb_tills import DynamoTills
 from edgewise.policy.tills import Full, MemoryTills, Taken, Till, Tills
-from edgewise.words import Choice, Credentials, Model, Plan, Price, Principal, Target
+from edgewise.price import Price
+from edgewise.words import Choice, Credentials, Model, Plan, Principal, Target
 from tests import fakes
 from tests.jobs.rig import CHAT, chat_line
 from tests.policy.rig import Rig

@@ -18,7 +18,8 @@ from edgewise.jobs.answers.log import Log
 from edgewise.jobs.journal import Journal
 from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Ask
-from edgewise.words import Attempt, Model, Price
+from edgewise.price import Price
+from edgewise.words import Attempt, Model
 from tests import fakes
 from tests.jobs.fakes import MemoryStretches
 from tests.jobs.rig import CHAT, chat_line

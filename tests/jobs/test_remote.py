@@ -23,12 +23,14 @@ from edgewise.jobs.openai_batch import OpenAiBatches
 from edgewise.jobs.remote import START_S, Offer, Remote, RemoteState
 from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
-from edgewise.words import Model, Plan, Price, Principal, Target
+from edgewise.price import Price
+from edgewise.words import Model, Plan, Principal, Target
 from tests import fakes
 from tests.jobs.rig import CHAT, Rig, chat_line, jsonl, make_rig
 from tests.jobs.stack import Places, room_at, serving, working
 
-PRICE = Price(Decimal(2), Decimal(8), batch_input=Decimal(1), batch_output=Decimal(4))
+HALF = Price(Decimal(1), Decimal(4))
+PRICE = Price(Decimal(2), Decimal(8), tiers={"batch": HALF})
 
 
 class FakeService:
@@ -84,7 +86,7 @@ class Away:
         self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=self.remote)
 
     async def admit(self, batch: Batch) -> Offer | None:
-        return Offer(self.service, Model("p", "provider-model"), PRICE) if batch.tenant == "acme" else None
+        return Offer(self.service, Model("p", "provider-model"), HALF) if batch.tenant == "acme" else None
 
     async def sweep(self) -> int:
         await self.rig.clock.advance(61)
@@ -291,7 +293,7 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     rooms = fakes.rooms(router=_Priced())
     admit = Admission(lambda: rooms, known, _bound, {"fake": service})
     batch = Batch("batch_1", "acme", "k1", CHAT, "file-1", 0, 86_400, model="m")
-    assert await admit(batch) == Offer(service, Model("fake", "m", price=PRICE), PRICE)
+    assert await admit(batch) == Offer(service, Model("fake", "m", price=PRICE), HALF)
     gone = replace(batch, key_id="k2", remote={"id": "x", "state": "working"})
     for key_id in ("k2", "gone"):
         assert await admit(replace(gone, key_id=key_id)), "what is away comes back, whatever its key has become"
@@ -310,8 +312,8 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     router.price = Price(Decimal(2), Decimal(8), above=(100, Price(Decimal(4), Decimal(16))))
     half = await Admission(lambda: fakes.rooms(router=router), known, _bound, {"fake": halves})(batch)
     assert half is not None and half.price.above is not None
-    assert [half.price.batch_input, half.price.batch_output] == [1, 4]
-    assert half.price.above[1].batch_output == 8
+    assert [half.price.input, half.price.output] == [1, 4]
+    assert half.price.above[1].output == 8
     assert await Admission(lambda: fakes.rooms(router=router), known, _bound, {"fake": service})(batch) is None
     unpriced = fakes.rooms()
     assert await Admission(lambda: unpriced, known, _bound, {"fake": service})(batch) is None

@@ -19,8 +19,9 @@ from edgewise.errors import QuotaExceeded
 from edgewise.jobs.tasks import Batcher
 from edgewise.jobs.tasks.gather import Asked, Failed, Purse, Unasked
 from edgewise.jobs.tasks.pursed import Pursed
+from edgewise.price import Price
 from edgewise.settings import Settings
-from edgewise.words import Attempt, Choice, Model, Plan, Price, Step
+from edgewise.words import Attempt, Choice, Model, Plan, Step
 from tests import fakes
 from tests.jobs.test_killed import listening, served_by
 from tests.upstream import Manner, Upstream

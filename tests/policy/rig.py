@@ -18,7 +18,8 @@ from edgewise.policy.root import FixedVault, Secrets
 from edgewise.policy.terms import Terms
 from edgewise.policy.tills import MemoryTills, Tills
 from edgewise.policy.token import digest, mint
-from edgewise.words import Attempt, Choice, Credentials, Model, Plan, Price, Step
+from edgewise.price import Price
+from edgewise.words import Attempt, Choice, Credentials, Model, Plan, Step
 
 ROOT = "ew_root_3c1f9a"
 CHAT = "/v1/chat/completions"

@@ -17,7 +17,8 @@ from edgewise.policy.guards.guard import Guard
 from edgewise.policy.guards.pii import _CLEAN, find
 from edgewise.policy.terms import Guards
 from edgewise.policy.texts import all_texts, changed, tokens_of
-from edgewise.words import Model, Price
+from edgewise.price import Price
+from edgewise.words import Model
 from tests.api.client import Got
 from tests.policy.house import PolicyHouse
 

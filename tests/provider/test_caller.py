@@ -21,9 +21,10 @@ from edgewise.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from edgewise.price import Price
 from edgewise.provider.caller import Caller
 from edgewise.provider.port import NEVER_FORWARDED, Call
-from edgewise.words import Attempt, Model, Price
+from edgewise.words import Attempt, Model
 
 MODEL = Model("fake", "m", price=Price(Decimal(2), Decimal(10)))
 USAGE = Usage(prompt_tokens=1000, completion_tokens=100)

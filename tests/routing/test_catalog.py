@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from edgewise.chat import Usage
-from edgewise.routing.catalog import Catalog, price_of
+from edgewise.price import price_of
+from edgewise.routing.catalog import Catalog
 from edgewise.settings import Upstream
 
 HOSTED = ["openai", "anthropic", "bedrock"]
@@ -95,7 +96,7 @@ def test_prices_have_steps_and_batch_rates() -> None:
     )
     assert price.cost(Usage(1_000, 100)) == Decimal("0.0045")
     assert price.cost(Usage(300_000, 0)) == Decimal("1.8")
-    assert price.cost(Usage(1_000, 0), batch=True) == Decimal("0.0015")
+    assert price.cost(Usage(1_000, 0), "batch") == Decimal("0.0015")
 
 
 def test_every_listed_price_is_positive_or_the_models_own_machine(hosted: Catalog) -> None:

@@ -9,7 +9,6 @@ again: it is to come back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from decimal import Decimal
 
 from edgewise.api.lines import Impersonate
@@ -17,8 +16,9 @@ from edgewise.chat import ChatRequest
 from edgewise.errors import EdgewiseError, NotAllowed, NotAuthenticated, Unavailable
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Offer, ProviderBatch
+from edgewise.price import BATCH, Price
 from edgewise.rooms import Rooms
-from edgewise.words import Plan, Price, Principal
+from edgewise.words import Plan, Principal
 
 
 class Admission:
@@ -72,12 +72,12 @@ class Admission:
 
 
 def at_batch_price(price: Price | None, share: Decimal | None) -> Price | None:
-    """`price` with the batch price in it, the listed one or `share` of the usual; None when it is not known."""
-    if price is None or (price.batch_input is not None and price.batch_output is not None):
-        return price
-    if share is None:
+    """The batch price of what costs `price`: the listed one, or `share` of the usual; None when it is not known."""
+    if price is None:
         return None
-    above = None
-    if price.above is not None and (dearer := at_batch_price(price.above[1], share)) is not None:
-        above = (price.above[0], dearer)
-    return replace(price, batch_input=price.input * share, batch_output=price.output * share, above=above)
+    if BATCH in price.tiers or share is None:
+        return price.tiers.get(BATCH)
+    above = price.above
+    if above is not None and (dearer := at_batch_price(above[1], share)) is not None:
+        above = (above[0], dearer)
+    return Price(price.input * share, price.output * share, request=price.request, above=above)

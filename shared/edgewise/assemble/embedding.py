@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from edgewise.clock import Clock, Deadline
+from edgewise.price import Price
 from edgewise.record.room import RecordRoom
 from edgewise.settings import Settings
-from edgewise.words import Attempt, Model, Price
+from edgewise.words import Attempt, Model
 
 if TYPE_CHECKING:
     from edgewise.api.embeddings import Find

@@ -31,7 +31,8 @@ from edgewise.jobs.batch import Batch, Result, request_id
 from edgewise.jobs.lines import Chunk, Draft, cut, parsed
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.store import Claimed
-from edgewise.words import Model, Price
+from edgewise.price import Price
+from edgewise.words import Model
 
 MIN_LINES = 1000
 """With fewer lines to ask, a batch is done line by line before a provider's batch would have begun."""
@@ -81,7 +82,7 @@ class ProviderBatch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The provider's batch service for one batch, the model there, and its price with the batch price in it."""
+    """The provider's batch service for one batch, the model there, and its price in a batch."""
 
     service: ProviderBatch
     model: Model
@@ -269,4 +270,4 @@ def _chat_usage(usage: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 def cost_of(price: Price, body: Mapping[str, Any]) -> Decimal | None:
     """What an answer costs at the batch price; None when it does not tell its usage."""
     usage = Usage.of(_chat_usage(body.get("usage")))
-    return price.cost(usage, batch=True) if usage is not None else None
+    return price.cost(usage) if usage is not None else None

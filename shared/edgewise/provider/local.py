@@ -29,9 +29,10 @@ import orjson
 from edgewise.chat import Answer, Chunk, Folding, chunk, usage_chunk
 from edgewise.clock import Clock
 from edgewise.errors import UpstreamError, UpstreamRefused, UpstreamTimeout, UpstreamUnavailable
+from edgewise.price import Price
 from edgewise.provider.port import Call, ChunkStream
 from edgewise.provider.refusal import refused
-from edgewise.words import Model, Price
+from edgewise.words import Model
 
 NAME = "local"
 MODEL_ID = "smollm2-135m"

@@ -15,11 +15,12 @@ from typing import Any
 
 from edgewise.chat import ChatRequest, Usage
 from edgewise.grading import THOUGHT_TOKENS, WORD_TOKENS
+from edgewise.price import Price
 from edgewise.routing.bound import image_tokens, most_prompt_tokens
 from edgewise.routing.judging import RUBRIC_TOKENS, Grader, source_of
 from edgewise.routing.options import Options
 from edgewise.routing.tokens import Corrections, prompt_tokens
-from edgewise.words import Model, Price, Usd, longest_answer
+from edgewise.words import Model, Usd, longest_answer
 
 USUAL_OUTPUT_TOKENS = 350
 """The mean answer when nothing is known of it (a few hundred tokens in every recorded set)."""

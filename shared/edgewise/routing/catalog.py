@@ -14,13 +14,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edgewise.price import price_of
 from edgewise.settings import Upstream
-from edgewise.words import Model, Price
+from edgewise.words import Model
 
 DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 PROFILES = re.compile(r"^(us-gov|us|eu|apac|jp|au|ca|in)\.")
@@ -203,25 +203,3 @@ def _model(row: Mapping[str, Any]) -> Model:
         region=row.get("region"),
         owned_by=row.get("owned_by", row["provider"]),
     )
-
-
-def price_of(row: Mapping[str, Any]) -> Price:
-    """A price from its compact row: `i`, `o`, `r`, `w`, batch `b`, and the step `a` of a long context."""
-    batch = row.get("b", {})
-    above = row.get("a")
-    if above is not None:
-        long_batch = batch.get("a", [0, {}])[1]
-        above = (int(above[0]), price_of({**above[1], **({"b": long_batch} if long_batch else {})}))
-    return Price(
-        input=Decimal(row["i"]),
-        output=Decimal(row["o"]),
-        cached_input=_usd(row.get("r")),
-        cache_write=_usd(row.get("w")),
-        batch_input=_usd(batch.get("i")),
-        batch_output=_usd(batch.get("o")),
-        above=above,
-    )
-
-
-def _usd(text: str | None) -> Decimal | None:
-    return Decimal(text) if text is not None else None

@@ -22,7 +22,15 @@ NOT_CHAT = re.compile(
     r"embed|whisper|tts|transcribe|translate|image|audio|realtime|moderation|sonic|search|davinci|babbage|curie"
     r"|^ada$|instruct$|^ft:|\.ft-|computer-use|deep-research|live-1|cyber|rosalind|safeguard|vision-preview|:extended|-0301$"
 )
-KINDS = (("input_mtok", "i"), ("output_mtok", "o"), ("cache_read_mtok", "r"), ("cache_write_mtok", "w"))
+KINDS = (
+    ("input_mtok", "i"),
+    ("output_mtok", "o"),
+    ("cache_read_mtok", "r"),
+    ("cache_write_mtok", "w"),
+    ("cache_write_1h_mtok", "h"),
+)
+TIERS = ("flex", "priority")
+"""Of OpenAI's service tiers; `fast` is another name for priority, at its price."""
 
 
 def compiled(as_of: date) -> dict[str, Any]:
@@ -34,7 +42,8 @@ def compiled(as_of: date) -> dict[str, Any]:
     return {
         "as_of": as_of.isoformat(),
         "source": f"genai-prices {__version__}; traits.json",
-        "unit": "US dollars for one million tokens; i input, o output, r cached input, w cache write; b batch, a above",
+        "unit": "US dollars for one million tokens; i input, o output, r cached input, w cache write, h for an hour; "
+        "b batch, t other tiers, a above",
         "models": rows,
     }
 
@@ -58,7 +67,8 @@ def _listed(providers: Any, as_of: date, traits: Mapping[str, Any]) -> Iterator[
 
 
 def _price(model: Any, as_of: date) -> dict[str, Any] | None:
-    """The list price on `as_of`, with its long-context step and its batch price; None when there is none."""
+    """The list price on `as_of`, with its long-context step, its batch price and its other tiers'; None when there is
+    none."""
     listed = model.prices
     if isinstance(listed, list):
         fitting = [p.prices for p in listed if _began(p.constraint, as_of)]
@@ -67,8 +77,13 @@ def _price(model: Any, as_of: date) -> dict[str, Any] | None:
         return None
     price = _rates(listed)
     for variant in model.price_variants or ():
-        if variant.when == {"processing": "batch"} and _began(variant.constraint, as_of):
-            price["b"] = _rates(variant.prices)
+        listed, when = variant.prices, variant.when
+        if not _began(variant.constraint, as_of) or listed.input_mtok is None or listed.output_mtok is None:
+            continue
+        if when == {"processing": "batch"}:
+            price["b"] = _rates(listed)
+        elif when.keys() == {"service_tier"} and when["service_tier"] in TIERS:
+            price.setdefault("t", {})[when["service_tier"]] = _rates(listed)
     return price
 
 

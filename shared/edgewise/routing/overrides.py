@@ -15,7 +15,8 @@ from typing import Any
 from edgewise.background import Background
 from edgewise.clock import Clock
 from edgewise.errors import InvalidRequest
-from edgewise.routing.catalog import OPEN_CAPABILITIES, Catalog, price_of
+from edgewise.price import LETTERS, ROW, Price, price_of
+from edgewise.routing.catalog import OPEN_CAPABILITIES, Catalog
 from edgewise.words import TIERS
 
 REFRESH_S = 60.0
@@ -82,14 +83,20 @@ def _price(value: Any) -> bool:
     """None is allowed: a price that is not known after all."""
     if value is None:
         return True
-    if not isinstance(value, Mapping) or value.keys() - {"i", "o", "r", "w", "b", "a"}:
+    if not isinstance(value, Mapping) or value.keys() - ROW:
         return False
     try:
-        found = price_of(value)
+        return _is_sane(price_of(value))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, InvalidOperation):
         return False
-    parts = (found.input, found.output, found.cached_input, found.cache_write)
-    return all(part is None or (part.is_finite() and Decimal(0) <= part <= 10**6) for part in parts)
+
+
+def _is_sane(price: Price) -> bool:
+    parts = (getattr(price, name) for name in LETTERS.values())
+    dearer = (price.above[1],) if price.above is not None else ()
+    return all(part is None or (part.is_finite() and Decimal(0) <= part <= 10**6) for part in parts) and all(
+        _is_sane(rates) for rates in (*price.tiers.values(), *dearer)
+    )
 
 
 CHECKS: dict[str, Callable[[Any], bool]] = {

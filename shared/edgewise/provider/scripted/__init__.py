@@ -17,11 +17,12 @@ from typing import Any
 from edgewise.chat import Answer, Chunk, Usage, chunk, completion, usage_chunk
 from edgewise.clock import Clock
 from edgewise.errors import UpstreamDied, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from edgewise.price import Price
 from edgewise.provider.port import Call, ChunkStream
 from edgewise.provider.refusal import BROKEN, refused
 from edgewise.provider.scripted.recipe import Recipe, read
 from edgewise.provider.scripted.reply import Reply, ToolCall, prompt_tokens, reply
-from edgewise.words import Model, Price
+from edgewise.words import Model
 
 NAME = "scripted"
 FREE = Price(Decimal(0), Decimal(0))
