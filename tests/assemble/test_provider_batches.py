@@ -19,6 +19,7 @@ from edgewise.assemble.jobs import desk_of, worker_of
 from edgewise.assemble.upkeep import chores_of
 from edgewise.aws import Aws, Table
 from edgewise.jobs import start
+from edgewise.jobs.batch import Batch
 from edgewise.jobs.files import Wanted
 from edgewise.jobs.worker import Worker
 from edgewise.settings import Settings
@@ -125,10 +126,13 @@ async def _handle(worker: Worker, aws: Aws, queue: str) -> None:
             await aws.call("sqs", "delete_message", QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
 
+@pytest.mark.parametrize("changed", [False, True])
 async def test_a_large_batch_goes_to_the_provider_when_the_operator_wants_it(
-    moto_url: str, moto_aws: Aws, cache_table: Table, state_table: Table, bucket: str, queues: Any, openai: OpenAi
-) -> None:
-    """Submitted by the worker, found done by the upkeep, at the batch price; the line it left is asked here."""
+    moto_url: str, moto_aws: Aws, cache_table: Table, state_table: Table, bucket: str, queues: Any, openai: OpenAi,
+    *, changed: bool,
+) -> None:  # fmt: skip
+    """Submitted by the worker, found done by the upkeep, at the batch price; the line it left is asked here. So also by
+    a gateway that would not have sent it."""
     names = (cache_table.name, state_table.name, bucket, *queues)
     house = build(settings_of(moto_url, openai, *names, provider_batches=True))
     worker = worker_of(house)
@@ -138,15 +142,20 @@ async def test_a_large_batch_goes_to_the_provider_when_the_operator_wants_it(
     await _handle(worker, moto_aws, queues[0])
     assert len(openai.batches) == 1 and openai.asked == []
     openai.done = True
+    price = house.router.catalog.find(MODEL)[0].price
+    await house.close()
+    # What comes later is another gateway: nothing goes away any more, and the model has lost its price.
+    later: dict[str, Any] = {"model_overrides": {MODEL: {"price": None}}} if changed else {}
+    house = build(settings_of(moto_url, openai, *names, provider_batches=not changed, **later))
+    worker = worker_of(house)
     sweep = next(chore for chore in chores_of(house) if chore.name == "batches")
     assert await sweep.run() == {"pushed": 1}
     await _handle(worker, moto_aws, queues[0])
     done = await desk_of(house).room.batches.get(id)
     assert done is not None and done.status == "completed" and openai.asked == ["t0"]
-    price = house.router.catalog.find(MODEL)[0].price
     assert price is not None
     far = (LINES - 1) * (1000 * price.tiers["batch"].input + 100 * price.tiers["batch"].output) / 1_000_000
-    near = (5 * price.input + 7 * price.output) / 1_000_000
+    near = 0 if changed else (5 * price.input + 7 * price.output) / 1_000_000
     assert done.tally.cost_usd == far + near
     await house.memory.rollups.flush()
     cells = await house.memory.rollups.store.read("root", "hour", 0, 2**40)
@@ -187,7 +196,10 @@ async def test_unless_the_operator_asks_for_it_nothing_goes(moto_url: str, opena
     """Off by default: an answer within minutes is what a client waits for."""
     names = ("cache", "state", "bucket", "queue", "dead")
     plain = build(settings_of(moto_url, openai, *names))
-    assert remote_of(plain, desk_of(plain).room) is None
+    remote = remote_of(plain, desk_of(plain).room)
+    assert remote is not None, "what went away before it was turned off comes back"
+    batch = Batch("batch_1", "root", "root", CHAT, "file-1", 0, 86_400, model=MODEL)
+    assert await remote.admit(batch) is None
     bare = build(
         settings_of(moto_url, openai, *names, provider_batches=True).model_copy(update={"openai_api_key": None})
     )

@@ -51,9 +51,9 @@ class Away:
         self.rig: Rig = make_rig(clock, Options(stale_s=0.0), blobs=blobs)
         self.service = BedrockBatches(jobs.aws, blobs, bucket, ROLE, ConverseRecords(clock))
         rooms = fakes.rooms(clock=clock, router=_Router())
-        remote = Remote(
-            self.rig.room, Admission(lambda: rooms, _anyone, lambda _: False, {"bedrock": self.service}), min_lines=100
-        )
+        services = {"bedrock": self.service}
+        admit = Admission(lambda: rooms, _anyone, lambda _: False, services)
+        remote = Remote(self.rig.room, admit, services, min_lines=100)
         self.remote = remote
         self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=remote)
 

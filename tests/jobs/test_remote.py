@@ -82,11 +82,13 @@ class Away:
     def __init__(self, min_lines: int = 10) -> None:
         self.rig: Rig = make_rig()
         self.service = FakeService()
-        self.remote = Remote(self.rig.room, self.admit, min_lines)
+        self.open = True
+        self.remote = Remote(self.rig.room, self.admit, {"p": self.service}, min_lines)
         self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=self.remote)
 
     async def admit(self, batch: Batch) -> Offer | None:
-        return Offer(self.service, Model("p", "provider-model"), HALF) if batch.tenant == "acme" else None
+        may = self.open and batch.tenant == "acme"
+        return Offer(self.service, Model("p", "provider-model"), HALF) if may else None
 
     async def sweep(self) -> int:
         await self.rig.clock.advance(61)
@@ -150,7 +152,92 @@ async def test_a_repeated_message_submits_nothing_twice(*, lost: bool) -> None:
     assert away.rig.run.asked == [], "nothing is asked here while it runs there"
     assert away.service.submissions == 1
     found = await away.rig.batch(batch.id)
-    assert found.remote == {"id": batch.id, "state": "working"}
+    assert found.remote is not None and found.remote["state"] == "working" and found.remote["id"] == batch.id
+
+
+@pytest.mark.parametrize("gone", ["price", "service"])
+@pytest.mark.parametrize("died_submitting", [False, True])
+async def test_what_is_away_is_not_worked_here_too_whatever_changes_meanwhile(
+    gone: str, *, died_submitting: bool
+) -> None:
+    """Its model loses its price or comes to stand for several (nothing is offered any more), or the operator takes its
+    provider's key away: it is fetched on the terms that it went away on, or not at all, and never paid for twice."""
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    if died_submitting:
+        found = (await away.rig.batch(batch.id)).remote or {}
+        await away.rig.room.batches.note(batch.id, remote={**found, "id": "", "state": "submitting"})
+    away.open = False
+    away.remote.services = {} if gone == "service" else away.remote.services
+    away.service.state = "ended"
+    for _ in range(3):
+        await away.sweep()
+        await away.rig.pump(away.worker)
+    assert away.rig.run.asked == [] and away.service.submissions == 1
+    if gone == "service":
+        assert (await away.rig.batch(batch.id)).is_away, "neither stopped nor fetched"
+        away.rig.clock.time += 24 * 3600
+        await away.sweep()
+        await away.rig.pump(away.worker, rounds=2000)
+        assert (await away.rig.batch(batch.id)).status == "expired" and away.rig.run.asked == []
+        return
+    done = await away.rig.batch(batch.id)
+    assert (done.status, done.tally.cost_usd) == ("completed", 20 * (10 * Decimal(1) + 5 * Decimal(4)) / 1_000_000)
+
+
+async def test_what_is_away_stays_away_where_nobody_can_look_after_it() -> None:
+    """The message that had it checked comes once more, to a gateway without any batch service."""
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    bare = away.rig.worker()
+    await away.rig.room.send("validate", batch.id, "acme")
+    await away.rig.pump(bare)
+    assert away.rig.run.asked == [] and await upkeep.sweep(away.rig.room) == 0
+    away.rig.clock.time += 25 * 3600
+    await upkeep.sweep(away.rig.room)
+    await away.rig.pump(bare, rounds=2000)
+    assert (await away.rig.batch(batch.id)).status == "expired" and away.rig.run.asked == []
+
+
+async def test_one_that_does_not_stop_is_not_worked_here_too() -> None:
+    """Its window runs out, and the provider goes on with it, told to stop or not."""
+    away = Away()
+    away.service.stops = False
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    for hours in (21, 1, 1):
+        away.rig.clock.time += hours * 3600
+        await away.sweep()
+        await away.rig.pump(away.worker)
+    assert away.service.cancelled == [batch.id] and away.rig.run.asked == []
+    away.rig.clock.time += 2 * 3600
+    await away.sweep()
+    await away.rig.pump(away.worker, rounds=2000)
+    assert (await away.rig.batch(batch.id)).status == "expired" and away.rig.run.asked == []
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_one_that_may_have_been_submitted_is_looked_for_until_that_is_known(*, refuses: bool) -> None:
+    """A search that fails is no answer, whichever way it fails."""
+    away = Away()
+    batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
+    await away.rig.pump(away.worker)
+    found = (await away.rig.batch(batch.id)).remote or {}
+    await away.rig.room.batches.note(batch.id, remote={**found, "id": "", "state": "submitting"})
+    find = away.service.find
+
+    async def fails(batch_id: str) -> str | None:
+        raise UpstreamRefused("Not with this key.", status=401) if refuses else UpstreamUnavailable("It is down.")
+
+    away.service.find = fails  # type: ignore[method-assign]
+    await away.sweep()
+    await away.rig.deliver(away.worker, away.rig.queue.receive(10))
+    assert away.rig.run.asked == [] and (await away.rig.batch(batch.id)).is_submitting
+    away.service.find = find  # type: ignore[method-assign]
+    await away.rig.pump(away.worker)
+    assert away.rig.run.asked == [] and away.service.submissions == 1
 
 
 async def test_small_batches_and_bound_callers_stay_here() -> None:
@@ -183,7 +270,8 @@ async def test_cancelling_cancels_there_and_hands_out_what_is_done(died_submitti
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     await away.rig.pump(away.worker)
     if died_submitting:
-        await away.rig.room.batches.note(batch.id, remote={"id": "", "state": "submitting"})
+        found = (await away.rig.batch(batch.id)).remote or {}
+        await away.rig.room.batches.note(batch.id, remote={**found, "id": "", "state": "submitting"})
     away.service.refuses = {"t1"}
     await start.cancel(away.rig.room, await away.rig.batch(batch.id))
     await away.rig.pump(away.worker)
@@ -294,9 +382,6 @@ async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     admit = Admission(lambda: rooms, known, _bound, {"fake": service})
     batch = Batch("batch_1", "acme", "k1", CHAT, "file-1", 0, 86_400, model="m")
     assert await admit(batch) == Offer(service, Model("fake", "m", price=PRICE), HALF)
-    gone = replace(batch, key_id="k2", remote={"id": "x", "state": "working"})
-    for key_id in ("k2", "gone"):
-        assert await admit(replace(gone, key_id=key_id)), "what is away comes back, whatever its key has become"
     changes: tuple[dict[str, Any], ...] = (
         {"key_id": "k2"},
         {"key_id": "gone"},

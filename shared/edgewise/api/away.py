@@ -2,8 +2,7 @@
 
 A key that is bound (by budgets, limits, guards) is held to its terms line by line, so its batches stay here;
 so does a batch whose model is an alias with a choice in it, or whose batch price nobody knows. What is left has one
-model at one provider whose batch service the operator turned on. What is away already is not asked for its leave
-again: it is to come back.
+model at one provider whose batch service the operator turned on.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from decimal import Decimal
 
 from edgewise.api.lines import Impersonate
 from edgewise.chat import ChatRequest
-from edgewise.errors import EdgewiseError, NotAllowed, NotAuthenticated, Unavailable
+from edgewise.errors import EdgewiseError, Unavailable
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Offer, ProviderBatch
 from edgewise.price import BATCH, Price
@@ -40,8 +39,8 @@ class Admission:
         if batch.model is None:
             return None
         try:
-            caller = await self._caller(batch)
-            if self._is_bound(caller) and not batch.is_away:
+            caller = await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
+            if self._is_bound(caller):
                 return None
             request = ChatRequest({"model": batch.model, "messages": []})
             plan = Plan(caller, request, models=caller.settings.get("models", ("*",)))
@@ -59,16 +58,6 @@ class Admission:
             return None
         price = at_batch_price(model.price, service.share)
         return Offer(service, model, price) if price is not None else None
-
-    async def _caller(self, batch: Batch) -> Principal:
-        """Whose batch it is; of one that is away, also when the key is no longer valid: it is being paid for there, so
-        it is to be fetched or stopped."""
-        try:
-            return await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
-        except (NotAuthenticated, NotAllowed):
-            if not batch.is_away:
-                raise
-            return Principal(batch.tenant, batch.key_id)
 
 
 def at_batch_price(price: Price | None, share: Decimal | None) -> Price | None:

@@ -11,14 +11,15 @@ from edgewise.words import Model, Note
 
 
 def remote_of(house: House, room: Room) -> Remote | None:
-    """What looks after batches that a provider's own batch service works; None where that is not turned on."""
-    services = _services(house, room) if house.settings.provider_batches else {}
+    """What looks after batches that a provider's own batch service works; None where there is no such service. What
+    went away before the operator turned it off comes back all the same."""
+    services = _services(house, room)
     if not services:
         return None
     policy = house.policy
-    return Remote(
-        room, Admission(lambda: house.rooms, policy.impersonate, policy.is_bound, services), tell=_Sums(house)
-    )
+    offered = services if house.settings.provider_batches else {}
+    admit = Admission(lambda: house.rooms, policy.impersonate, policy.is_bound, offered)
+    return Remote(room, admit, services, tell=_Sums(house))
 
 
 def _services(house: House, room: Room) -> dict[str, ProviderBatch]:

@@ -6,12 +6,14 @@ line by line. Submit, look again on each round of upkeep, collect. Collected ans
 window that runs out) is then worked line by line: the chunks are sent, and find only the missing lines to do. A
 provider that refuses the batch as a whole leaves all of it to that.
 
-Submitting twice would be paid twice, and so would lines that are asked here while a batch that nobody knows of runs
-there. So it is written down before submitting that it is about to be, and the provider's batch carries our batch's id,
-by which it is looked for first. One that is stopped is waited for: what it has answered by then is paid for, and told
-when it has stopped.
+Submitting twice would be paid twice, and so would lines that are asked here while a batch runs there. So it is written
+down before submitting that it is about to be, with the model and its prices, and the provider's batch carries our
+batch's id, by which it is looked for when a worker may have died. From then on nothing that changes here (a key, an
+override, a setting) brings its lines back: only that the provider never had it, or that it has ended there. One that is
+stopped is waited for: what it has answered by then is paid for, and told when it has stopped. One whose provider cannot
+be asked any more stays away until its time is over, and its lines end with it.
 
-    (nothing) ─→ submitting ─→ working ─→ stopping ─→ collected        (whatever comes between: refused is collected)
+    (nothing) ─→ submitting ─→ working ─→ stopping ─→ collected               (refused: collected, nothing was there)
 
 Who may go this way is decided by the function handed in: it knows policy and prices, this module does not.
 """
@@ -19,7 +21,7 @@ Who may go this way is decided by the function handed in: it knows policy and pr
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
@@ -31,7 +33,7 @@ from edgewise.jobs.batch import Batch, Result, request_id
 from edgewise.jobs.lines import Chunk, Draft, cut, parsed
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.store import Claimed
-from edgewise.price import Price
+from edgewise.price import Price, price_of
 from edgewise.words import Model
 
 MIN_LINES = 1000
@@ -39,7 +41,7 @@ MIN_LINES = 1000
 START_S = 3600
 """What has not been submitted within this time of its creation is worked line by line."""
 STOPPING_S = 600
-"""How long a provider's batch may take to stop."""
+"""How long a batch that is to end waits for the provider's to stop."""
 SPARE_S = 4 * 3600
 """With less of the window left than this, what the provider has not answered is worked line by line."""
 
@@ -88,6 +90,10 @@ class Offer:
     model: Model
     price: Price
 
+    def noted(self) -> dict[str, Any]:
+        """What is to be known of it for as long as the batch is away."""
+        return {"model": [self.model.provider, self.model.id], "price": self.price.row()}
+
 
 Admit = Callable[[Batch], Awaitable[Offer | None]]
 """Whether this batch may go to a provider's batch service, and to which. None: line by line."""
@@ -103,54 +109,76 @@ def _untold(_batch: Batch, _result: Result, _model: Model) -> None:
 
 @dataclass(slots=True)
 class Remote:
-    """What start, upkeep and finish ask of this module."""
+    """What start, upkeep and finish ask of this module. `services` are the providers' by name, of all that can be
+    asked: what is away comes back also when nothing more may go."""
 
     room: Room
     admit: Admit
+    services: Mapping[str, ProviderBatch]
     min_lines: int = MIN_LINES
     tell: Tell = _untold
 
     async def take(self, batch: Batch) -> bool:
         """Submit a checked batch, once. False: it is to be worked line by line."""
-        begun = batch.remote is not None
-        if begun and not batch.is_submitting:
+        if batch.remote is not None and not batch.is_submitting:
             return batch.is_away
-        late = self.room.clock.now() - batch.created_at > START_S
-        if not begun and (late or batch.total < self.min_lines):
-            return False
-        offer, draft = await self.admit(batch), await self.room.draft(batch.id)
-        if offer is None or draft.total - len(draft.leaders) < self.min_lines:
-            return False
+        offer = self._noted(batch) if batch.is_submitting else await self._admitted(batch)
+        if offer is None:
+            return batch.is_submitting
         owner = self.room.clock.token("worker_")
         claimed = await self.room.batches.claim(batch.id, SUBMISSION, owner, SUBMITTING_S)
         if not isinstance(claimed, Claimed):
             raise Again(60)
         try:
-            await self._submit(batch, draft, offer, late=late)
-        except UpstreamRefused:
-            # It does not take this model, or these lines: they are asked one by one.
-            await self._note(batch, "collected")
-            self.room.meter.add("remote_refused")
-            return False
+            # Whoever had the claim before may have done it all meanwhile.
+            return await self._take(await self.room.batches.get(batch.id) or batch, offer)
         except UpstreamError as error:
             raise Again(60) from error
         finally:
             await self.room.batches.release(batch.id, SUBMISSION, owner)
-        return True
 
-    async def _submit(self, batch: Batch, draft: Draft, offer: Offer, *, late: bool) -> None:
-        await self._note(batch, "submitting")
-        found = await offer.service.find(batch.id)
+    async def _admitted(self, batch: Batch) -> Offer | None:
+        if self._is_late(batch) or batch.total < self.min_lines:
+            return None
+        offer, draft = await self.admit(batch), await self.room.draft(batch.id)
+        return offer if draft.total - len(draft.leaders) >= self.min_lines else None
+
+    async def _take(self, batch: Batch, offer: Offer) -> bool:
+        if batch.remote is not None and not batch.is_submitting:
+            return batch.is_away
+        found = await offer.service.find(batch.id) if batch.is_submitting else None
         if found is None:
-            if late:
-                raise UpstreamRefused("It was not to be had in time.")
-            lines = self._lines(batch, draft, offer.model.id)
-            found = await offer.service.submit(batch.id, batch.endpoint, offer.model, lines)
-        await self._note(batch, "working", found)
-        self.room.meter.add("remote_batches")
+            batch = await self._note(batch, "submitting", **offer.noted())
+            found = await self._submitted(batch, offer)
+        await self._note(batch, "collected" if found is None else "working", found or "")
+        self.room.meter.add("remote_refused" if found is None else "remote_batches")
+        return found is not None
 
-    async def _note(self, batch: Batch, state: str, id: str = "", **more: Any) -> None:
-        await self.room.batches.note(batch.id, remote={"id": id, "state": state, **more})
+    async def _submitted(self, batch: Batch, offer: Offer) -> str | None:
+        """The provider's id; None when it takes too long, or does not take this model or these lines: then they are
+        asked one by one."""
+        if self._is_late(batch):
+            return None
+        lines = self._lines(batch, await self.room.draft(batch.id), offer.model.id)
+        try:
+            return await offer.service.submit(batch.id, batch.endpoint, offer.model, lines)
+        except UpstreamRefused:
+            return None
+
+    def _is_late(self, batch: Batch) -> bool:
+        return self.room.clock.now() - batch.created_at > START_S
+
+    def _noted(self, batch: Batch) -> Offer | None:
+        """What a batch went away on, whatever has changed here since; None when its provider cannot be asked."""
+        assert batch.remote is not None
+        provider, id = batch.remote["model"]  # noqa: A001
+        service = self.services.get(provider)
+        return Offer(service, Model(provider, id), price_of(batch.remote["price"])) if service is not None else None
+
+    async def _note(self, batch: Batch, state: str, id: str = "", **more: Any) -> Batch:
+        remote = {**(batch.remote or {}), "id": id, "state": state, **more}
+        await self.room.batches.note(batch.id, remote=remote)
+        return replace(batch, remote=remote)
 
     async def _lines(self, batch: Batch, draft: Draft, model: str) -> AsyncIterator[bytes]:
         """The leading lines, each named by its chunk and number, for the provider's model."""
@@ -188,7 +216,7 @@ class Remote:
             back = await self.look(batch)
         except UpstreamError:
             back = False
-        if not back and now < batch.times.get("cancelling_at", batch.expires_at) + 2 * STOPPING_S:
+        if not back and now < batch.times.get("cancelling_at", batch.expires_at) + STOPPING_S:
             raise Again(15)
 
     async def look(self, batch: Batch) -> bool:
@@ -196,15 +224,17 @@ class Remote:
         if not batch.is_away:
             return False
         assert batch.remote is not None
-        offer = await self.admit(batch)
-        if offer is not None and batch.is_submitting:
+        offer = self._noted(batch)
+        if offer is None:
+            return False
+        if batch.is_submitting:
             return await self._resumed(batch, offer.service)
-        if offer is not None:
-            id = str(batch.remote["id"])  # noqa: A001
-            if await offer.service.poll(id) == "working" and not await self._stopped(batch, offer.service, id):
-                return False
-            await self._collect(batch, offer, id)
-        await self._note(batch, "collected", str(batch.remote["id"]))
+        id = str(batch.remote["id"])  # noqa: A001
+        if await offer.service.poll(id) == "working":
+            await self._stop(batch, offer.service, id)
+            return False
+        await self._collect(batch, offer, id)
+        await self._note(batch, "collected", id)
         for number in range(min(self.room.options.window_chunks, batch.chunks)):
             await self.room.send("chunk", batch.id, batch.tenant, chunk=number)
         return True
@@ -218,16 +248,13 @@ class Remote:
         await self._note(batch, "collected" if found is None else "working", found or "")
         return found is None
 
-    async def _stopped(self, batch: Batch, service: ProviderBatch, id: str) -> bool:
-        """Whether a batch that still works is waited for no longer. One whose time is over is told to stop first."""
+    async def _stop(self, batch: Batch, service: ProviderBatch, id: str) -> None:
+        """Have a batch stop, once, whose time is over."""
         assert batch.remote is not None
-        now = self.room.clock.now()
-        if batch.remote["state"] == "stopping":
-            return bool(now >= batch.remote["since"] + STOPPING_S)
-        if batch.status != "in_progress" or batch.expires_at - now < SPARE_S:
+        over = batch.status != "in_progress" or batch.expires_at - self.room.clock.now() < SPARE_S
+        if over and batch.remote["state"] != "stopping":
             await service.cancel(id)
-            await self._note(batch, "stopping", id, since=int(now))
-        return False
+            await self._note(batch, "stopping", id)
 
     async def _collect(self, batch: Batch, offer: Offer, id: str) -> None:
         draft = await self.room.draft(batch.id)

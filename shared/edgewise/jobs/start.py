@@ -108,7 +108,8 @@ async def validate(room: Room, batch_id: str, away: Away | None = None) -> bool:
         batch = await _checked(room, batch)
     if batch is None or batch.status != "in_progress":
         return batch is not None and batch.small
-    if away is not None and await away(batch):
+    # What is away is not worked here as well, also where nobody can look after it any more.
+    if await away(batch) if away is not None else batch.is_away:
         return False
     if not batch.small:
         for number in range(min(room.options.window_chunks, batch.chunks)):

@@ -40,14 +40,12 @@ async def _remind(room: Room, batch: Batch) -> bool:
 
 
 async def _come_back(room: Room, batch: Batch, remote: Remote | None) -> bool:
-    """A batch that is away is left alone until it is back, is to be stopped, or nobody is there to ask."""
-    if remote is None:
-        return False
+    """A batch that is away is left alone until it is back or its time is over."""
     try:
-        back = await remote.look(batch)
+        back = remote is not None and await remote.look(batch)
     except UpstreamError:
+        back = False
         room.meter.add("remote_silent")
-        return False
     if batch.status != "in_progress" or batch.expires_at <= room.clock.now():
         await room.send("finish", batch.id, batch.tenant)
     return back
