@@ -90,6 +90,11 @@ class Away:
         may = self.open and batch.tenant == "acme"
         return Offer(self.service, Model("p", "provider-model"), HALF) if may else None
 
+    async def forget(self, id: str) -> None:
+        """The worker that submitted it died before it had noted so."""
+        remote = (await self.rig.batch(id)).remote or {}
+        await self.rig.room.batches.note(id, remote={**remote, "id": "", "state": "submitting"})
+
     async def sweep(self) -> int:
         await self.rig.clock.advance(61)
         return await upkeep.sweep(self.rig.room, self.remote)
@@ -166,8 +171,7 @@ async def test_what_is_away_is_not_worked_here_too_whatever_changes_meanwhile(
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     await away.rig.pump(away.worker)
     if died_submitting:
-        found = (await away.rig.batch(batch.id)).remote or {}
-        await away.rig.room.batches.note(batch.id, remote={**found, "id": "", "state": "submitting"})
+        await away.forget(batch.id)
     away.open = False
     away.remote.services = {} if gone == "service" else away.remote.services
     away.service.state = "ended"
@@ -224,8 +228,7 @@ async def test_one_that_may_have_been_submitted_is_looked_for_until_that_is_know
     away = Away()
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     await away.rig.pump(away.worker)
-    found = (await away.rig.batch(batch.id)).remote or {}
-    await away.rig.room.batches.note(batch.id, remote={**found, "id": "", "state": "submitting"})
+    await away.forget(batch.id)
     find = away.service.find
 
     async def fails(batch_id: str) -> str | None:
@@ -270,8 +273,7 @@ async def test_cancelling_cancels_there_and_hands_out_what_is_done(died_submitti
     batch = await away.rig.submit([chat_line(f"c{n}", f"t{n}") for n in range(20)])
     await away.rig.pump(away.worker)
     if died_submitting:
-        found = (await away.rig.batch(batch.id)).remote or {}
-        await away.rig.room.batches.note(batch.id, remote={**found, "id": "", "state": "submitting"})
+        await away.forget(batch.id)
     away.service.refuses = {"t1"}
     await start.cancel(away.rig.room, await away.rig.batch(batch.id))
     await away.rig.pump(away.worker)
