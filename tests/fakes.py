@@ -219,6 +219,7 @@ class FakeRouter:
 
     provider: str = "fake"
     observed: int = 0
+    worst_usd: Decimal | None = None
 
     def resolve(self, request: ChatRequest, plan: Plan) -> Target:
         if request.model == "missing":
@@ -226,7 +227,7 @@ class FakeRouter:
         return Target(f"{self.provider}/{request.model}", (Model(self.provider, request.model),))
 
     async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
-        return Choice((Step(target.models),), strategy="simple", reason="the only one")
+        return Choice((Step(target.models),), strategy="simple", reason="the only one", worst_usd=self.worst_usd)
 
     async def carry_out(
         self, choice: Choice, request: ChatRequest, caller: Any, deadline: Deadline, trail: list[Attempt]

@@ -29,6 +29,7 @@ Only `edgewise.api` turns these into JSON. Adapters raise them at the seam (`rai
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 
@@ -38,6 +39,8 @@ class EdgewiseError(Exception):
     status: int = 500
     type: ClassVar[str] = "server_error"
     code: str | None = None
+    spent_usd: Decimal = Decimal(0)
+    """What had been paid for the request before it was refused, where nothing else tells."""
 
     def __init__(
         self,

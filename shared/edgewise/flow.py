@@ -58,7 +58,7 @@ async def serve(
     """
     served = Served(request_id, request.stream, rooms.clock.tick(), deadline=deadline)
     try:
-        principal = caller or await rooms.policy.identify(credentials)
+        served.caller = principal = caller or await rooms.policy.identify(credentials)
         served.plan = plan = await rooms.policy.plan(principal, request, credentials)
         target = rooms.router.resolve(plan.request, plan)
         served.query = query = rooms.asker.query(plan, target)
@@ -240,7 +240,7 @@ async def _shadow(rooms: Rooms, plan: Plan, choice: Choice, live: Live, deadline
     """
     # What a guardrail cost is on the answer's account.
     plan = replace(plan, late=None)
-    asked = Served(request_id, False, rooms.clock.tick(), plan=plan, choice=choice)
+    asked = Served(request_id, False, rooms.clock.tick(), caller=plan.principal, plan=plan, choice=choice)
     try:
         hold = await rooms.policy.reserve(plan, choice)
     except EdgewiseError:
@@ -268,7 +268,7 @@ async def _refresh(rooms: Rooms, served: Served, target: Target, lead: Any, dead
     # Nobody listens, so nothing is streamed.
     late = Late() if served.plan.late is not None else None
     plan = replace(served.plan, request=replace(served.plan.request, stream=False), late=late)
-    again = Served(served.request_id, False, rooms.clock.tick(), plan=plan, query=served.query)
+    again = Served(served.request_id, False, rooms.clock.tick(), caller=plan.principal, plan=plan, query=served.query)
     failed: EdgewiseError | None = None
     try:
         await _ask(rooms, again, target, Miss("refresh", lead=lead), deadline)

@@ -10,7 +10,7 @@ from typing import Any
 from edgewise.chat import Answer
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import EdgewiseError
-from edgewise.words import Attempt, Choice, Hit, Live, Miss, Note, Plan, Query, Usd, Verdict
+from edgewise.words import Attempt, Choice, Hit, Live, Miss, Note, Plan, Principal, Query, Usd, Verdict
 
 
 @dataclass(slots=True)
@@ -25,6 +25,7 @@ class Served:
     started: float
     answer: Answer | None = None
     chunks: AsyncIterator[dict[str, Any]] | None = None
+    caller: Principal | None = None
     plan: Plan | None = None
     query: Query | None = None
     verdict: Verdict | None = None
@@ -64,7 +65,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
     """Everything that is known of a request, in one flat value."""
     elapsed_ms = (clock.tick() - served.started) * 1000
     upstream_ms = sum(attempt.latency_ms for attempt in served.attempts)
-    plan, verdict, choice = served.plan, served.verdict, served.choice
+    plan, verdict, choice, caller = served.plan, served.verdict, served.choice, served.caller
     hit = verdict if isinstance(verdict, Hit) else None
     final = served.final
     answer = served.answer or (hit.entry.answer if hit else None)
@@ -76,8 +77,8 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         request_id=served.request_id,
         route=route,
         at=clock.now(),
-        tenant=plan.tenant if plan else "",
-        key_id=plan.principal.key_id if plan else "",
+        tenant=caller.tenant if caller else "",
+        key_id=caller.key_id if caller else "",
         asked_model=plan.request.model if plan else "",
         model=model,
         provider=provider,
@@ -93,7 +94,7 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
         route_reason=(served.live.reason or choice.reason) if choice and served.live else None,
         attempts=tuple(served.attempts),
         usage=answer.usage if answer else None,
-        cost_usd=served.cost_usd,
+        cost_usd=error.spent_usd if error and plan is None else served.cost_usd,
         saved_usd=hit.entry.cost_usd if hit else None,
         latency_ms=elapsed_ms,
         first_ms=(served.first_at - served.started) * 1000 if served.first_at else None,

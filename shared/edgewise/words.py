@@ -63,6 +63,8 @@ class Late:
 
     spent_usd: Usd = Decimal(0)
     flags: tuple[str, ...] = ()
+    charged_usd: Usd = Decimal(0)
+    """What of it budgets have been charged."""
 
 
 @dataclass(frozen=True, slots=True)

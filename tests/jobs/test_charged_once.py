@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +19,7 @@ from edgewise.jobs.ports import Ask, Ran
 from edgewise.policy.dynamodb_tills import DynamoTills
 from edgewise.policy.tills import Full, MemoryTills, Taken, Till, Tills
 from edgewise.price import Price
-from edgewise.words import Choice, Credentials, Model, Plan, Principal, Target
+from edgewise.words import Credentials, Model, Principal
 from tests import fakes
 from tests.jobs.rig import CHAT, chat_line
 from tests.policy.rig import Rig
@@ -68,13 +67,6 @@ class Mortal:
         return await self.inner.sweep(till, now)
 
 
-class _Priced(fakes.FakeRouter):
-    """The one model, with a worst case to hold."""
-
-    async def choose(self, request: ChatRequest, plan: Plan, target: Target) -> Choice:
-        return replace(await super().choose(request, plan, target), worst_usd=Decimal("0.01"))
-
-
 class World:
     """A key with a budget, a provider that counts, and one line's calls; `live` is one worker's try at the line."""
 
@@ -102,8 +94,8 @@ class World:
         return {"data": [{"embedding": [0.5, 1.0]}], "model": model_id, "usage": usage}
 
     async def live(self, url: str, cache: Any = None) -> Ran:
-        room = self.policy.room
-        rooms = fakes.rooms(clock=self.clock, caller=self.caller, policy=room, router=_Priced(), cache=cache)
+        room, router = self.policy.room, fakes.FakeRouter(worst_usd=Decimal("0.01"))
+        rooms = fakes.rooms(clock=self.clock, caller=self.caller, policy=room, router=router, cache=cache)
         embed = EmbedLine(lambda name: (EMBEDDER, self.embed) if name == "e" else None)
         lines = Lines(lambda: rooms, room.impersonate, {"/v1/embeddings": embed}, room)
         calls = PaidCalls(dict(self.calls), self.keep)

@@ -40,7 +40,9 @@ class Embedded:
 
     @property
     def cost_usd(self) -> Usd | None:
-        return self.attempts[-1].cost_usd if self.attempts else Decimal(0)
+        """Of the one call, and what policy paid; None when it is unknown."""
+        called = self.attempts[-1].cost_usd if self.attempts else Decimal(0)
+        return called if called is None or self.plan.late is None else called + self.plan.late.spent_usd
 
     @property
     def hits(self) -> list[Hit]:
@@ -97,7 +99,7 @@ def note_of(clock: Clock, about: About, done: Embedded | None, error: EdgewiseEr
         asked_model=about.asked_model,
         status=error.status if error else 200,
         error=(error.code or error.type) if error else None,
-        cost_usd=Decimal(0),
+        cost_usd=error.spent_usd if error else Decimal(0),
         latency_ms=elapsed_ms,
     )
     if done is None:

@@ -52,10 +52,9 @@ def of_served(served: Served, clock: Clock) -> dict[str, str]:
     match served.verdict:
         case Hit() as hit:
             _of_hit(headers, hit)
-            if served.attempts:
-                # A stale answer in place of a provider that failed: what was tried is told all the same.
-                headers["x-edgewise-attempts"] = str(len(served.attempts))
-                headers["x-edgewise-cost-usd"] = _cost(served)
+            # A stale answer in place of a provider that failed has tries, and reading a request may have cost.
+            headers["x-edgewise-attempts"] = str(len(served.attempts))
+            headers["x-edgewise-cost-usd"] = _cost(served)
         case Miss(reason=reason):
             headers["x-edgewise-cache-reason"] = clean(reason)
     if served.live is not None:
@@ -73,8 +72,6 @@ def _of_hit(headers: dict[str, str], hit: Hit) -> None:
     headers["x-edgewise-cache-kind"] = hit.kind
     headers["x-edgewise-model"] = clean(entry.model if "/" in entry.model else f"{entry.provider}/{entry.model}")
     headers["x-edgewise-provider"] = clean(entry.provider)
-    headers["x-edgewise-attempts"] = "0"
-    headers["x-edgewise-cost-usd"] = "0"
     if hit.similarity is not None:
         headers["x-edgewise-similarity"] = f"{hit.similarity:.4f}"
     if entry.cost_usd is not None:

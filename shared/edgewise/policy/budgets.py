@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from edgewise.clock import Clock
 from edgewise.errors import NotAllowed, QuotaExceeded, Unavailable
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 PICO = 10**12
 KEEP_DAYS = 40
 SETTLE_TRIES = 4
+ENDLESS = 10**30
+"""A cap for what is spent already: above all money, and still a number that a table stores exactly."""
 
 Signal = Callable[[str, float], None]
+T = TypeVar("T")
 
 
 def picodollars(usd: Usd) -> int:
@@ -179,19 +183,35 @@ class Ledger:
         for owner, name, model in tills:
             await self.tills.give(Till(owner, name, 0), amount, self._actual(amount, model, attempts), hold)
 
+    async def spend(self, lines: Sequence[Line], attempts: Sequence[Attempt]) -> None:
+        """Charge what is spent already and nothing was held for, once, whatever room there is. Never raises.
+
+        Taken under a name, so that a try whose answer was lost does not count twice; what could not be ended is charged
+        all the same, for it is held as long as its window is kept.
+        """
+        for line in lines:
+            if owed := self._actual(0, line.budget.model, attempts):
+                hold = Hold(self._clock.token("h"), (line,), owed)
+                till, until = replace(line.till, cap=ENDLESS), self._clock.now() + KEEP_DAYS * 86_400
+                if await self._insisted(partial(self.tills.take, [till], [owed], hold.id, until)) is not None:
+                    await self._settle(hold, line, owed)
+
     async def _settle(self, hold: Hold, line: Line, actual: int) -> None:
+        used = await self._insisted(partial(self.tills.give, line.till, hold.amount, actual, hold.id))
+        if used is not None:
+            self._saw(line, used)
+            if line.till.cap > 0:
+                self._signal("BudgetUsedPct", min(100.0, 100.0 * used / line.till.cap))
+
+    async def _insisted(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """What `step` brings in a few tries; None and a signal when the store does not answer."""
         for tried in range(SETTLE_TRIES):
             try:
-                used = await self.tills.give(line.till, hold.amount, actual, hold.id)
+                return await step()
             except Unavailable:
                 await self._clock.sleep(self._clock.uniform() * 0.1 * 2**tried)
-                continue
-            if used is not None:
-                self._saw(line, used)
-                if line.till.cap > 0:
-                    self._signal("BudgetUsedPct", min(100.0, 100.0 * used / line.till.cap))
-            return
         self._signal("SettleFailed", 1)
+        return None
 
     def _saw(self, line: Line, used: int) -> None:
         if len(self._seen) >= 10_000:

@@ -21,7 +21,7 @@ from edgewise.aws import Aws
 from edgewise.background import Background
 from edgewise.chat import Answer, ChatRequest
 from edgewise.clock import Clock
-from edgewise.errors import InvalidRequest, NotAllowed, NotAuthenticated, Unavailable
+from edgewise.errors import EdgewiseError, InvalidRequest, NotAllowed, NotAuthenticated, Unavailable
 from edgewise.policy.bans import Bouncer, MemoryBans
 from edgewise.policy.budgets import Hold, Ledger, Line, lines_of
 from edgewise.policy.compress import compress
@@ -62,6 +62,8 @@ class _Pending:
     hold: Hold | None
     ticket: Ticket | None
     late: Late | None = None
+    others: tuple[Line, ...] = ()
+    """Budgets of which nothing is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,27 @@ class PolicyRoom:
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:
         """What the caller may do with this request. Raises what the guards and limits say."""
         terms: Terms | None = principal.settings.get("terms")
+        late = Late() if terms is not None and terms.guards.bedrock_guardrail is not None else None
+        try:
+            return await self._plan(principal, terms, request, credentials, late)
+        except BaseException as error:
+            if late is not None:
+                await self._charge_late(late, lines_of(principal, self._clock.now()))
+                if isinstance(error, EdgewiseError):
+                    error.spent_usd = late.spent_usd
+            raise
+
+    async def _plan(
+        self,
+        principal: Principal,
+        terms: Terms | None,
+        request: ChatRequest,
+        credentials: Credentials,
+        late: Late | None,
+    ) -> Plan:
         cached = self._cache_policy(principal, terms, request)
         try:
-            checked = await self.desk.guard.check(request, terms.guards if terms is not None else None)
+            checked = await self.desk.guard.check(request, terms.guards if terms is not None else None, late)
         except InvalidRequest:
             self._strike(principal, credentials)
             raise
@@ -177,7 +197,7 @@ class PolicyRoom:
             masked=checked.masked,
             headers=_headers(ticket, saved) if ticket is not None or saved else NOTHING,
             saved_tokens=saved,
-            late=checked.late,
+            late=late,
             context={"lines": lines, "ticket": ticket} if lines or ticket is not None else NOTHING,
         )
 
@@ -217,7 +237,10 @@ class PolicyRoom:
             choice = replace(choice, worst_usd=choice.worst_usd + plan.late.spent_usd + _moderation_usd(plan))
         hold = await self.desk.ledger.reserve(lines, choice) if lines else None
         ticket: Ticket | None = plan.context.get("ticket")
-        return _Pending(hold, ticket, plan.late) if hold is not None or ticket is not None else None
+        if hold is None and ticket is None and plan.late is None:
+            return None
+        others = tuple(line for line in lines if hold is None or line not in hold.lines)
+        return _Pending(hold, ticket, plan.late, others)
 
     async def mend(self, plan: Plan, answer: Answer, again: Again) -> Answer:
         """A structured answer checked against its schema and asked for once more, where the key wants that; then
@@ -239,10 +262,10 @@ class PolicyRoom:
         pending: _Pending = hold
         if pending.ticket is not None:
             pending.ticket.used_tokens = used_tokens(attempts)
+        bill = _bill(pending.late)
         if pending.hold is not None:
-            if pending.late is not None:
-                attempts = [*attempts, Attempt(GUARDRAIL, role="check", cost_usd=pending.late.spent_usd)]
-            await self.desk.ledger.settle(pending.hold, attempts)
+            await self.desk.ledger.settle(pending.hold, [*attempts, *bill])
+        await self.desk.ledger.spend(pending.others, bill)
 
     def receipt(self, hold: Any) -> str | None:
         """What `charge` needs to settle the money of `hold` in another process; None when none is held."""
@@ -257,14 +280,28 @@ class PolicyRoom:
         lines = lines_of(who, self._clock.now())
         return await self.desk.ledger.state(lines) if lines else []
 
+    async def _charge_late(self, late: Late, lines: tuple[Line, ...]) -> None:
+        """What the guardrail has cost is spent, also where the cache answers or the request is refused."""
+        await self.desk.ledger.spend(lines, _bill(late))
+
     async def close(self, plan: Plan) -> None:
         """The request is over, however it ended. Never raises."""
+        if plan.late is not None:
+            await self._charge_late(plan.late, plan.context.get("lines", ()))
         ticket: Ticket | None = plan.context.get("ticket")
         if ticket is not None:
             try:
                 await self.desk.limiter.leave(ticket)
             except Unavailable:
                 self._signal("SettleFailed", 1)
+
+
+def _bill(late: Late | None) -> list[Attempt]:
+    """What the guardrail has cost since it was last charged."""
+    if late is None:
+        return []
+    owed, late.charged_usd = late.spent_usd - late.charged_usd, late.spent_usd
+    return [Attempt(GUARDRAIL, role="check", cost_usd=owed)]
 
 
 def _headers(ticket: Ticket | None, saved_tokens: int) -> dict[str, str]:

@@ -20,7 +20,7 @@ from edgewise.policy.guards.guard import Guard
 from edgewise.policy.terms import Guards
 from edgewise.words import Credentials
 from tests.api.client import Got
-from tests.fakes import saying
+from tests.fakes import FakeRouter, saying
 from tests.policy.house import PolicyHouse
 from tests.policy.rig import attempt, choice
 
@@ -56,6 +56,7 @@ class Moderated:
         self.stub = Stubber(self.aws.client("bedrock-runtime"))
         self.stub.activate()
         self.house = PolicyHouse(script=script, aws=self.aws)
+        self.house.rooms.router = FakeRouter(worst_usd=Decimal("0.0012"))
 
     def expect(self, answer: dict[str, Any], text: Any = ANY, source: str = "INPUT") -> None:
         asked = {
@@ -69,8 +70,8 @@ class Moderated:
     def fails(self) -> None:
         self.stub.add_client_error("apply_guardrail", "ThrottlingException", http_status_code=429)
 
-    async def key(self, budgets: tuple[Any, ...] = (), **guards: Any) -> str:
-        terms = {"guards": {"bedrock_guardrail": "gr1:2", **guards}, "budgets": budgets}
+    async def key(self, budgets: tuple[Any, ...] = (), limits: Any = None, **guards: Any) -> str:
+        terms = {"guards": {"bedrock_guardrail": "gr1:2", **guards}, "budgets": budgets, "limits": limits or {}}
         made = await self.house.key(tenant="acme", terms=terms)
         return str(made["key"])
 
@@ -202,6 +203,56 @@ async def test_what_reading_costs_is_held_and_charged_with_the_call() -> None:
     await policy.settle(hold, [attempt("0.004")])
     (told,) = await policy.budgets(who)
     assert told["used_usd"] == str(Decimal("0.004") + 2 * CALL_USD)
+
+
+async def _spent(bedrock: Moderated, key: str) -> tuple[Decimal, Decimal]:
+    """What the key's budget says is used, and what the log's lines say in all."""
+    told = (await bedrock.house.client(key).ask("GET", "/v1/usage")).json["budgets"]
+    lines = [json.loads(line) for line in bedrock.house.lines]
+    return Decimal(told[0]["used_usd"]), sum((Decimal(line.get("edgewise.cost_usd", 0)) for line in lines), Decimal(0))
+
+
+WHOLE = {"per": "day", "usd": "0.5"}
+
+
+async def test_reading_a_request_that_the_cache_answers_is_charged_too() -> None:
+    bedrock = Moderated()
+    key = await bedrock.key(budgets=(WHOLE, {**WHOLE, "model": "bedrock/*"}))
+    costs = []
+    for _ in range(3):
+        bedrock.expect(FINE)
+        costs.append((await bedrock.house.chat(key)).headers["x-edgewise-cost-usd"])
+    assert costs == ["0.0016", "0.0004", "0.0004"]
+    assert await _spent(bedrock, key) == (Decimal("0.0024"), Decimal("0.0024"))
+    told = (await bedrock.house.client(key).ask("GET", "/v1/usage")).json["budgets"]
+    assert told[1]["used_usd"] == "0.0012", "the guardrail's own budget has its part"
+
+
+@pytest.mark.parametrize("how", ["refused", "down", "half", "poor", "often"])
+async def test_reading_a_request_that_is_refused_is_charged_once(how: str) -> None:
+    """By the guardrail, by one that is down half way, for want of money, or because the key asks too often."""
+    bedrock = Moderated()
+    budget = {"per": "day", "usd": "0.0011"} if how == "poor" else WHOLE
+    limits = {"requests_per_minute": 1} if how == "often" else {}
+    key = await bedrock.key(budgets=(budget,), limits=limits)
+    content: Any = "who is Jane?"
+    if how == "often":
+        bedrock.expect(FINE)
+        assert (await bedrock.house.chat(key)).status == 200
+    bedrock.expect(blocked() if how == "refused" else FINE)
+    if how == "down":
+        content = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+        bedrock.fails()
+    if how == "half":
+        content = "a" * (PIECE_CHARS + 1)
+        bedrock.fails()
+    body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    got = await bedrock.house.client(key).ask("POST", "/v1/chat/completions", body)
+    assert got.status == {"refused": 400, "down": 503, "half": 503, "poor": 429, "often": 429}[how]
+    owed = CALL_USD + (CALL_USD + Decimal("0.0012") if how == "often" else 0)
+    assert await _spent(bedrock, key) == (owed, owed)
+    assert bedrock.line["edgewise.tenant"] == "acme"
+    assert bedrock.house.record.counters["CostMicroUSD"] == pytest.approx(float(owed) * 1e6)
 
 
 async def test_a_long_text_is_judged_in_pieces() -> None:

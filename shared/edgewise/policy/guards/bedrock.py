@@ -59,9 +59,15 @@ class BedrockJudge:
         self._aws = aws
 
     async def judge(self, guardrail: str, text: str, source: Source) -> Judgement:
-        """Raises Unavailable."""
+        """Raises Unavailable, which tells what the pieces before have cost."""
         pieces = [text[at : at + PIECE_CHARS] for at in range(0, len(text), PIECE_CHARS)]
-        found = [await self._judge(guardrail, piece, source) for piece in pieces]
+        found: list[Judgement] = []
+        try:
+            for piece in pieces:
+                found.append(await self._judge(guardrail, piece, source))
+        except Unavailable as error:
+            error.spent_usd = sum((each.usd for each in found), Decimal(0))
+            raise
         kinds = tuple(sorted({kind for each in found for kind in each.kinds}))
         usd = sum((each.usd for each in found), Decimal(0))
         blocked = next((each for each in found if each.kinds and not each.is_masked), None)

@@ -38,7 +38,6 @@ class Checked(NamedTuple):
     request: ChatRequest
     flags: tuple[str, ...] = ()
     masked: Mapping[str, str] = NOTHING
-    late: Late | None = None
 
 
 class Guard:
@@ -58,9 +57,10 @@ class Guard:
             self._moderator = self._open()
         return self._moderator
 
-    async def check(self, request: ChatRequest, guards: Guards | None) -> Checked:
+    async def check(self, request: ChatRequest, guards: Guards | None, late: Late | None = None) -> Checked:
         """guards  the key's; None for the root key: nothing is capped, attacks are noticed, as `Guards()` says, which
-        is not imported for it. Raises InvalidRequest, ContentRefused, Unavailable."""
+        is not imported for it        late  is told what is paid, also for a request that is refused
+        Raises InvalidRequest, ContentRefused, Unavailable."""
         body = request.body
         if guards is not None:
             _check_caps(request, guards)
@@ -80,16 +80,12 @@ class Guard:
         if guards.pii != "off":
             request, found, masked = _pii(request, guards)
             flags += found
-        late = None
         if guards.bedrock_guardrail is not None:
-            request, late = await self._moderated(request, guards, flags)
-        return Checked(request, tuple(flags), masked, late)
-
-    async def _moderated(self, request: ChatRequest, guards: Guards, flags: list[str]) -> tuple[ChatRequest, Late]:
-        late = Late()
-        request = await self.moderator.request(request, guards, late)
-        flags += late.flags
-        return request, Late(late.spent_usd)
+            late = late or Late()
+            request = await self.moderator.request(request, guards, late)
+            flags += late.flags
+            late.flags = ()
+        return Checked(request, tuple(flags), masked)
 
 
 def _check_caps(request: ChatRequest, guards: Guards) -> None:

@@ -34,7 +34,7 @@ class Judge(Protocol):
 
 
 class Moderator:
-    """`late` is told what is noticed and paid; what a refused request has cost goes to `signal`."""
+    """`late` is told what is noticed and paid, also when the request is refused."""
 
     def __init__(self, judge: Judge, signal: Signal) -> None:
         self._judge = judge
@@ -49,7 +49,6 @@ class Moderator:
                 continue
             if not (judged.is_masked and guards.guardrail_masks):
                 self._signal("GuardrailIntervened", 1)
-                self._signal("CostMicroUSD", float(late.spent_usd) * 1e6)
                 raise ContentRefused(f"The guardrail of this key refused the request: {', '.join(judged.kinds)}.")
             masks[text] = judged.text
             _flag(late, MASKED)
@@ -85,7 +84,8 @@ class Moderator:
         assert guards.bedrock_guardrail is not None
         try:
             judged = await self._judge.judge(guards.bedrock_guardrail, text, source)
-        except Unavailable:
+        except Unavailable as error:
+            late.spent_usd += error.spent_usd
             if guards.guardrail_down == "refuse":
                 raise
             _flag(late, DOWN)
