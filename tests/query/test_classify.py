@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgewise.chat import ChatRequest
 from edgewise.query.classify import Meaningful, classify, read_turn
 from edgewise.query.solo import stands_alone
-from edgewise.query.text import language, normal
+from edgewise.query.text import language, less_thanks, normal
 
 
 def asked(text: Any, **body: Any) -> ChatRequest:
@@ -24,7 +24,7 @@ def asked(text: Any, **body: Any) -> ChatRequest:
         ("How do I bake sourdough bread?", "semantic", ""),
         ("怎么烤酸面包？", "semantic", ""),
         ("Cancel my subscription please", "skip", "action"),
-        ("Could you transfer £50 to Anna?", "semantic", ""),
+        ("Could you transfer £50 to Anna?", "skip", "action"),
         ("帮我取消订单", "skip", "action"),
         ("What is my account balance?", "exact", "personal"),
         ("我的余额是多少", "exact", "personal"),
@@ -36,6 +36,14 @@ def asked(text: Any, **body: Any) -> ChatRequest:
         ("Translate good morning to French", "exact", "given-text"),
         ("Wo finde ich den Bahnhof in München?", "exact", "language"),
         ("word " * 200, "exact", "long"),
+        ("turn off the hall lights", "skip", "action"),
+        ("把我的闹钟关掉", "skip", "action"),
+        ("请问可以用现金付款吗", "semantic", ""),
+        ("my current balance", "exact", "personal"),
+        ("How do I check my data usage?", "semantic", ""),
+        ("low carb breakfast ideas", "semantic", ""),
+        ("resultados liga ayer por equipo", "exact", "language"),
+        ("tides at 3-4 metres, is swimming safe?", "semantic", ""),
     ],
 )
 def test_kinds_of_questions(text: str, nearness: str, reason: str) -> None:
@@ -77,6 +85,11 @@ def test_how_soon_an_answer_grows_old(text: str, age: str) -> None:
         "Is there a bus from Leeds to Whitby?",
         "Is there a cloakroom near platform nine, and how much is it?",
         "申请护照需要带哪些材料？",
+        "how many legs does a lobster have",
+        "Is it safe to reheat cooked rice?",
+        "Why do owls blink slowly when you feed them?",
+        "Who was the first person to ski across Greenland?",
+        "什么是质数",
     ],
 )
 def test_a_turn_that_stands_alone(text: str) -> None:
@@ -97,10 +110,35 @@ def test_a_turn_that_stands_alone(text: str) -> None:
         "go ahead",
         "那个多少钱？",
         "好的",
+        "Am I allowed to bring eight guests to dinner?",
+        "are pets allowed",
+        "哪一年结束的",
+        "国家规定我每年有几天年假",
+        "如果是负数呢",
     ],
 )
 def test_a_turn_that_leans_on_what_came_before(text: str) -> None:
     assert not stands_alone(text)
+
+
+def test_an_acknowledgement_before_the_question_is_not_a_part_of_it() -> None:
+    """Unless the turn before asked something: then "great" is the answer to that."""
+
+    def talk(before: str) -> ChatRequest:
+        earlier = [{"role": "user", "content": "hm"}, {"role": "assistant", "content": before}]
+        return ChatRequest(
+            {"model": "m", "messages": [*earlier, {"role": "user", "content": "Great tip, thanks. Who wrote Hamlet?"}]}
+        )
+
+    noted = classify(talk("Use a whisk."))
+    assert (noted.alone, noted.asked) == (True, "Who wrote Hamlet?")
+    answered = classify(talk("Shall I order a whisk?"))
+    assert (answered.alone, answered.asked) == (False, "Great tip, thanks. Who wrote Hamlet?")
+
+
+@pytest.mark.parametrize("text", ["ok", "Thanks!", "谢谢", "Yes. Who wrote Hamlet?", "Greatest hits of 1990?"])
+def test_what_is_no_acknowledgement_stays(text: str) -> None:
+    assert less_thanks(text) == text
 
 
 def test_a_leaning_turn_may_still_match_inside_its_conversation() -> None:

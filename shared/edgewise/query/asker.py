@@ -35,6 +35,8 @@ class Reading:
     volatility: Volatility = "static"
     alone: bool = False
     """The turn stands by itself: it means the same outside its conversation."""
+    asked: str = ""
+    """What of the turn is matched by meaning."""
 
 
 class Reader(Protocol):
@@ -112,7 +114,7 @@ class ExactAsker:
             key,
             text_key=digest((*scope, "text", around, rest, self._reader.normal(text))),
             partition=digest((*scope, "near", around, rest)),
-            text=text,
+            text=reading.asked or text,
             nearness="semantic",
             reason=reading.reason,
             volatility=reading.volatility,
