@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgewise.clock import FakeClock
-from edgewise.query.embed import ByLanguage, EmbedderDown
+from edgewise.query.embed import ByLanguage, EmbedderDown, Remembering
 from edgewise.query.embed.minilm import MiniLm
 from edgewise.query.embed.multilingual import Multilingual
 from edgewise.query.embed.remote import RemoteEmbedder
@@ -41,13 +41,36 @@ def test_a_text_has_the_same_vector_in_any_batch(english: MiniLm) -> None:
     assert np.allclose(together[17], english.encode([texts[17]])[0], atol=1e-4)
 
 
+def test_the_vector_space_is_that_of_its_id(english: MiniLm) -> None:
+    """Rows outlive a release: whatever is done for speed, a text keeps its vector, or the id changes."""
+    row = english.encode(["How do I reset my password?"])[0]
+    known = [0.0054, 0.0614, -0.0652, 0.0047, 0.0275, -0.0923, 0.0497, 0.0602]
+    assert english.id == "minilm-l6-int8/1" and np.allclose(row[:64:8], known, atol=2e-4)
+
+
+def test_a_question_that_was_not_found_is_stored_without_a_second_walk() -> None:
+    class Counting:
+        id, dim, calls = "counting", 64, 0
+
+        def encode(self, texts: list[str]) -> np.ndarray:
+            self.calls += 1
+            return np.full((len(texts), self.dim), len(texts[0]), np.float32)
+
+    inner = Counting()
+    embedder = Remembering(inner)
+    for text in ("a", "bb", "a", "bb"):
+        assert embedder.encode([text])[0, 0] == len(text)
+    assert embedder.encode(["a", "bb"]).shape == (2, 64) and embedder.encode(["a"]).shape == (1, 64)
+    assert inner.calls == 3 and (embedder.id, embedder.dim) == ("counting", 64)
+
+
 def test_chinese_has_an_embedder_of_its_own() -> None:
     shipped = ByLanguage.shipped()
-    chinese = shipped.of("怎么修改银行卡密码？")
-    assert isinstance(chinese, Multilingual) and chinese.dim % 64 == 0
+    chinese, english = shipped.of("怎么修改银行卡密码？"), shipped.of("How do I pay?")
+    assert chinese is not None and chinese.id == Multilingual.id and chinese.dim % 64 == 0
     rows = chinese.encode(["怎么修改银行卡密码？", "银行卡密码怎么改？", "今天晚饭吃什么"])
     assert rows[0] @ rows[1] > rows[0] @ rows[2] + 0.2
-    assert isinstance(shipped.of("How do I pay?"), MiniLm)
+    assert english is not None and english.id == MiniLm.id
     assert shipped.of("Wo finde ich den Bahnhof in München?") is None
 
 

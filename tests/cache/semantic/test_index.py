@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -75,8 +75,7 @@ TestIndexMachine = IndexMachine.TestCase
 TestIndexMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
-def test_bits_find_near_neighbours_as_the_dense_search_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DENSE_ROWS", 100)
+def test_bits_find_near_neighbours_as_the_dense_search_does() -> None:
     index, dense = WarmIndex(384), {}
     for i in range(600):
         dense[str(i)] = vector(i, 384)
@@ -90,6 +89,58 @@ def test_bits_find_near_neighbours_as_the_dense_search_does(monkeypatch: pytest.
     assert index.nearest(dense["3"], 1, 0.0)[0].row.id != "3"
     index.put(row("3"), dense["3"])
     assert index.nearest(dense["3"], 1, 0.0)[0].row.id == "3"
+
+
+@given(
+    count=st.integers(257, 2_000),
+    kinds=st.integers(1, 2_000),
+    k=st.integers(1, 40),
+    at_once=st.sampled_from([300, 9999]),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_is_scored_are_the_rows_whose_signs_differ_least(count: int, kinds: int, k: int, at_once: int) -> None:
+    """However many rows are alike, and wherever they stand: at least as many as asked for, and never ten times more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_AT_ONCE", at_once)
+        random = np.random.default_rng(count)
+        index, most = WarmIndex(DIM), max(module.RESCORED, 4 * k)
+        small = random.integers(-127, 127, (kinds, DIM), dtype=np.int8)[random.integers(0, kinds, count)]
+        index.fill([row(str(at)) for at in range(count)], small, np.ones(count, np.float32))
+        asked = random.standard_normal(DIM).astype(np.float32)
+        apart = ((small > 0) != (asked > 0)).sum(axis=1)
+        found = set(index._close(asked, most).tolist())
+    cut = np.sort(apart)[min(most, count) - 1]
+    assert min(most, count) <= len(found) <= 4 * most
+    assert {at for at in range(count) if apart[at] < cut} <= found
+    assert len(index.nearest(asked, k, 0.0)) == min(k, count)
+
+
+def test_nearly_all_of_the_five_nearest_are_found() -> None:
+    """Wordings of three hundred questions among each other; what is missed is hardly nearer than what was found."""
+    random = np.random.default_rng(0)
+    middles = random.standard_normal((300, 384)) + 0.8 * random.standard_normal(384)
+    rows = (middles.repeat(10, axis=0) + 0.8 * random.standard_normal((3_000, 384))).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = WarmIndex(384)
+    scale = np.abs(rows).max(axis=1) / 127
+    index.fill([row(str(at)) for at in range(3_000)], np.round(rows / scale[:, None]).astype(np.int8), scale)
+    hits = 0
+    for asked in rows[::30]:
+        exact = rows @ asked
+        best = np.argsort(-exact)[:5]
+        found = index.nearest(asked, 5, 0.0)
+        hits += len({int(each.row.id) for each in found} & set(best.tolist()))
+        assert found[-1].similarity > exact[best[-1]] - 0.01
+    assert hits / 500 > 0.97
+
+
+def test_what_has_expired_leaves_with_the_next_search() -> None:
+    index = WarmIndex(DIM)
+    for n in range(9):
+        index.put(row(str(n), expires_at=float(n + 1)), vector(n))
+    index.put(row("0", expires_at=5.5), vector(0))
+    assert {each.row.id for each in index.nearest(vector(0), 9, 5.0)} == {"0", "5", "6", "7", "8"}
+    assert len(index) == 5 and not index.has_key("1")
 
 
 def test_removing_an_entry_removes_every_wording() -> None:

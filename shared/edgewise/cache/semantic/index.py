@@ -1,11 +1,11 @@
 """The warm index: one partition's vectors in this process's memory, searched whole.
 
-Up to `DENSE_ROWS` rows one float32 product; above, the signs of the vectors packed into bits and laid out by column,
-so that Hamming distances to all rows are a few passes of `np.bitwise_count`, and the nearest `RESCORED` are scored
-again from int8. Exact for neighbours near enough to matter, 0.05 ms at 10,000 rows and 1 ms at 100,000 on one core
-(docs/decisions/0034-meaning.md). No build step: adding is one column, removing moves the last row into the gap.
+Vectors are int8 with a scale each, and their signs are packed into bits and laid out by column, so that Hamming
+distances to all rows are a few passes of `np.bitwise_count`; the nearest `RESCORED`, or all of a small index, are
+scored from int8. What a search finds of the true five nearest, and how soon, is in docs/decisions/0034-meaning.md. No
+build step: adding is one column, removing moves the last row into the gap.
 
-A row knows when it expires, and an expired row is never returned, whatever the store still holds.
+A row knows when it expires: it leaves the index with the first search after that, whatever the store still holds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-DENSE_ROWS = 4_096
-RESCORED = 32
+RESCORED = 64
+_AT_ONCE = 16_384
+"""Rows whose distances are taken in one pass: what is in between stays in a core's own cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,7 @@ class WarmIndex:
         self._soonest = float("inf")
         self._small = np.empty((capacity, dim), np.int8)
         self._scale = np.empty(capacity, np.float32)
-        self._dense: Array | None = np.empty((capacity, dim), np.float32)
-        self._bits: Array | None = None
+        self._bits = np.empty((dim // 64, capacity), np.uint64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,21 +86,16 @@ class WarmIndex:
     def fill(self, rows: list[Row], small: Array, scale: Array) -> None:
         """Take in many rows at once, into an empty index, as int8 with a scale each."""
         np = self._np
-        count = len(rows)
         self.rows = rows
         self._place = {row.id: at for at, row in enumerate(rows)}
         self._by_key = {}
         for row in rows:
             self._by_key.setdefault(row.key, set()).add(row.id)
-        self._expires = np.array([row.expires_at for row in rows] or [0.0], np.float64)
-        self._soonest = float(self._expires.min()) if count else float("inf")
-        self._small = np.ascontiguousarray(small) if count else np.empty((1, self.dim), np.int8)
-        self._scale = np.array(scale, np.float32) if count else np.empty(1, np.float32)
-        self._dense = self._bits = None
-        if count <= DENSE_ROWS:
-            self._dense = self._small.astype(np.float32) * self._scale[:, None]
-        else:
-            self._bits = _packed(np, self._small)
+        self._expires = np.array([row.expires_at for row in rows], np.float64)
+        self._soonest = float(self._expires.min(initial=float("inf")))
+        self._small = np.ascontiguousarray(small)
+        self._scale = np.array(scale, np.float32)
+        self._bits = np.ascontiguousarray(self._signs(self._small).T)
 
     def packed(self) -> tuple[list[Row], Array, Array]:
         """What `fill` takes."""
@@ -127,12 +122,7 @@ class WarmIndex:
         self._soonest = min(self._soonest, row.expires_at)
         self._small[at] = np.round(vector * (127 / top))
         self._scale[at] = top / 127
-        if self._dense is not None:
-            self._dense[at] = vector
-            if len(self.rows) > DENSE_ROWS:
-                self._dense, self._bits = None, _packed(np, self._small)
-        elif self._bits is not None:
-            self._bits[:, at] = np.packbits(self._small[at] > 0).view(np.uint64)
+        self._bits[:, at] = self._signs(self._small[at])
 
     def note(self, id: str, principal: str) -> None:
         """Remember that `principal` asks what this row asks."""
@@ -153,11 +143,8 @@ class WarmIndex:
         if at != last:
             moved = self.rows[at] = self.rows[last]
             self._place[moved.id] = at
-            for each in (self._expires, self._small, self._scale, self._dense):
-                if each is not None:
-                    each[at] = each[last]
-            if self._bits is not None:
-                self._bits[:, at] = self._bits[:, last]
+            for each in (self._expires, self._small, self._scale, self._bits.T):
+                each[at] = each[last]
         self.rows.pop()
 
     def drop_key(self, key: str) -> None:
@@ -176,55 +163,53 @@ class WarmIndex:
 
     def sweep(self, now: float) -> int:
         """Drop what has expired; how many rows that were."""
-        gone = [row.id for row in self.rows if row.expires_at <= now]
+        gone = [self.rows[at].id for at in (self._expires[: len(self.rows)] <= now).nonzero()[0].tolist()]
         for wording in gone:
             self.drop(wording)
-        self._soonest = min((row.expires_at for row in self.rows), default=float("inf"))
+        self._soonest = float(self._expires[: len(self.rows)].min(initial=float("inf")))
         return len(gone)
 
     def nearest(self, vector: Array, k: int, now: float) -> list[Neighbour]:
-        np, count = self._np, len(self.rows)
-        if not count:
-            return []
-        if self._dense is not None:
-            scores = self._dense[:count] @ vector
-            scores[self._expires[:count] <= now] = -2.0
-            best = np.argpartition(scores, -k)[-k:] if count > k else np.arange(count)
-            scores = scores[best]
-        else:
-            best = self._close(vector, max(RESCORED, 4 * k), now)
-            scores = (self._small[best].astype(np.float32) @ vector) * self._scale[best]
-        order = np.argsort(-scores)[:k]
-        return [Neighbour(self.rows[best[at]], float(scores[at])) for at in order if scores[at] > -2.0]
-
-    def _close(self, vector: Array, most: int, now: float) -> Array:
-        """The rows whose signs differ least from the vector's."""
-        np, count = self._np, len(self.rows)
-        assert self._bits is not None
-        words = np.packbits(vector > 0).view(np.uint64)
-        apart = np.zeros(count, np.uint16)
-        for at, word in enumerate(words):
-            apart += np.bitwise_count(self._bits[at, :count] ^ word)
         if now >= self._soonest:
-            apart[self._expires[:count] <= now] = 65_535
-        found: Array = np.argpartition(apart, min(most, count - 1))[:most]
-        return found[self._expires[found] > now]
+            self.sweep(now)
+        best = self._close(vector, max(RESCORED, 4 * k))
+        scores: Array = self._small.take(best, 0) @ vector
+        scores *= self._scale.take(best)
+        order = scores.argsort()[: -k - 1 : -1]
+        pairs = zip(best[order].tolist(), scores[order].tolist(), strict=True)
+        return [Neighbour(self.rows[at], score) for at, score in pairs]
+
+    def _close(self, vector: Array, most: int) -> Array:
+        """The `most` rows whose signs differ least from the vector's, and others that differ as little as the last."""
+        np, count, groups = self._np, len(self.rows), 4 * most
+        if count <= groups:
+            everything: Array = np.arange(count)
+            return everything
+        words = self._signs(vector)[:, None]
+        apart = np.empty(count, np.uint16)
+        for start in range(0, count, _AT_ONCE):
+            part = slice(start, min(start + _AT_ONCE, count))
+            np.add.reduce(np.bitwise_count(self._bits[:, part] ^ words), 0, np.uint16, apart[part])
+        # `most` groups have a row no farther than the cut, so at least as many rows are found; without the branches of
+        # a partition, which nothing predicts.
+        nearest = np.minimum.reduce(apart[: count - count % groups].reshape(-1, groups))
+        nearest.sort()
+        found: Array = (apart <= nearest[most - 1]).nonzero()[0]
+        return found if len(found) <= groups else found[apart[found].argpartition(most)[:most]]
+
+    def _signs(self, vectors: Array) -> Array:
+        """Which numbers are positive, as bits, 64 to a word: (…, dim / 64) uint64."""
+        signs: Array = self._np.packbits(vectors > 0, axis=-1).view(self._np.uint64)
+        return signs
 
     def _grow(self) -> None:
         np = self._np
         size = max(64, 2 * len(self._expires))
-        for name in ("_expires", "_small", "_scale", "_dense"):
+        for name in ("_expires", "_small", "_scale"):
             old = getattr(self, name)
-            if old is not None:
-                new = np.empty((size, *old.shape[1:]), old.dtype)
-                new[: len(old)] = old
-                setattr(self, name, new)
-        if self._bits is not None:
-            wide = np.empty((self._bits.shape[0], size), np.uint64)
-            wide[:, : self._bits.shape[1]] = self._bits
-            self._bits = wide
-
-
-def _packed(np: Any, small: Array) -> Array:
-    """Signs as bits by column: (dim / 64, rows) uint64."""
-    return np.ascontiguousarray(np.packbits(small > 0, axis=1).view(np.uint64).T)  # type: ignore[no-any-return]
+            new = np.empty((size, *old.shape[1:]), old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+        wide = np.empty((self._bits.shape[0], size), np.uint64)
+        wide[:, : self._bits.shape[1]] = self._bits
+        self._bits = wide

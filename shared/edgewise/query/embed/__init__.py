@@ -10,6 +10,7 @@ partition. Nothing is loaded before the first text, and nothing is downloaded: w
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from edgewise.query.text import language
@@ -32,6 +33,26 @@ class Embedder(Protocol):
     def encode(self, texts: list[str]) -> np.ndarray[Any, Any]: ...
 
 
+REMEMBERED = 512
+
+
+class Remembering:
+    """An embedder that still knows its last texts: a question that is not found is stored a moment later under the
+    same vector. Texts that come in numbers are not asked about again, and are not remembered."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self.id, self.dim, self._inner = inner.id, inner.dim, inner
+        self._known = lru_cache(REMEMBERED)(self._one)
+
+    def encode(self, texts: list[str]) -> np.ndarray[Any, Any]:
+        return self._known(texts[0]) if len(texts) == 1 else self._inner.encode(texts)
+
+    def _one(self, text: str) -> np.ndarray[Any, Any]:
+        rows = self._inner.encode([text])
+        rows.flags.writeable = False
+        return rows
+
+
 E = TypeVar("E")
 
 
@@ -47,7 +68,7 @@ class ByLanguage(Generic[E]):
         from edgewise.query.embed.minilm import MiniLm
         from edgewise.query.embed.multilingual import Multilingual
 
-        return ByLanguage(MiniLm(), Multilingual())
+        return ByLanguage(Remembering(MiniLm()), Remembering(Multilingual()))
 
     def of(self, text: str) -> E | None:
         return self._by[language(text)]
