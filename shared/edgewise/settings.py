@@ -35,11 +35,11 @@ TOGETHER = "EDGEWISE_SETTINGS"
 class Upstream(BaseModel):
     """An OpenAI-compatible server by base URL (vLLM, Ollama, Bedrock's own OpenAI endpoint, …)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     base_url: str
-    api_key: str | None = None
+    api_key: str | None = Field(default=None, repr=False)
     models: tuple[str, ...] = ()
     """Model ids; empty: any id after `name/` is passed on."""
 
@@ -47,12 +47,14 @@ class Upstream(BaseModel):
 class Settings(BaseModel):
     """All settings. Times in seconds, sizes in bytes, money in US dollars."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is wrong is told, at a function's start into its log, and a value may be a secret.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     stage: str = "dev"
     """The name of this deployment, in metrics and logs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least that goes into the log."""
+    """The least that the worker and the upkeep write of themselves. Lines of requests are written always: metrics are
+    on them, and `request_log` turns them off."""
 
     root_key: str | None = Field(default=None, repr=False)
     """The key that may do everything and makes the others."""
@@ -112,7 +114,7 @@ class Settings(BaseModel):
     """Where Anthropic's API is."""
     bedrock: bool | None = None
     """True or False decides; None: on when a region and credentials are there."""
-    upstreams: tuple[Upstream, ...] = ()
+    upstreams: tuple[Upstream, ...] = Field(default=(), repr=False)
     """Further OpenAI-compatible servers: `[{"name", "base_url", "api_key", "models"}]`."""
     local_model: bool = False
     """Offers the embedded model of the extra `local`."""

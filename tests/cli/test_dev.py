@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import pytest
 from openai import AuthenticationError, OpenAI
 
+from edgewise.cli.main import main
+
 QUESTION = "What is the capital of France?"
 
 
@@ -135,3 +137,29 @@ def test_the_page_is_there_and_says_what_the_small_model_is(dev: Dev) -> None:
     with urllib.request.urlopen(dev.root) as answer:
         page = answer.read().decode()
     assert "very small model" in page
+
+
+WRONG = {
+    "EDGEWISE_CACHE_MODE=of": "cache_mode",
+    "EDGEWISE_SETTINGS={": "JSON",
+    "PORT=http": "no port",
+    "PORT=65536": "no port",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_it_cannot_start_with_is_said_at_once(
+    wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(*wrong.split("="))
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(main(["dev"]))
+    assert WRONG[wrong] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_place_that_cannot_be_had_is_named_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["dev", "--port", str(taken.getsockname()[1])]) == 1
+    assert "already in use" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,66 @@ def test_what_is_wrong_on_the_command_line_is_said_in_a_line(
     monkeypatch.setenv("EDGEWISE_KEY", "")
     assert run("keys", "list") == 1
     assert "EDGEWISE_KEY" in capsys.readouterr().err
+
+
+def test_no_limit_is_left_out_on_the_way(house: PolicyHouse, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key is made with all of its limits or not at all: one that is 0 is no wish for none."""
+    assert run("keys", "create", "x", "--rpm", "0") == 1
+    assert "requests_per_minute" in capsys.readouterr().err
+    assert run("keys", "create", "x", "--rpm", "5", "--terms", '{"limits": {"in_flight": 2}}', "--json") == 0
+    limits = json.loads(capsys.readouterr().out)["terms"]["limits"]
+    assert {name: limit for name, limit in limits.items() if limit} == {"requests_per_minute": 5, "in_flight": 2}
+
+
+def test_words_of_any_script_get_as_far_as_the_gateway(house: PolicyHouse, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("keys", "revoke", "schlüssel 1") == 1
+    assert "404" in capsys.readouterr().err
+    assert run("keys", "create", "x", "--tenant", "a", "--json") == 0
+    capsys.readouterr()
+    assert run("keys", "list", "--tenant", "ä&tenant=a", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "told"),
+    [
+        ("EDGEWISE_KEY", "ew_…", 2, "EDGEWISE_KEY"),
+        ("EDGEWISE_URL", "http://no such host", 1, "does not answer"),
+        ("EDGEWISE_URL", "http://127.0.0.1:1", 1, "does not answer"),
+    ],
+)
+def test_an_environment_that_cannot_work_is_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, status: int, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert run("keys", "list") == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_a_file_that_cannot_be_written_or_read_is_said_in_a_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = tmp_path / "text"
+    text.write_text("\n")
+    assert run("distill", "export", str(text), str(tmp_path / "no" / "folder")) == 1
+    assert capsys.readouterr().err.endswith("folder: No such file or directory\n")
+    text.write_text("no JSON\n")
+    assert run("distill", "export", str(text), str(tmp_path / "out")) == 2
+    assert "line 1 of" in capsys.readouterr().err
+
+
+def test_a_table_gives_ids_whole(
+    house: PolicyHouse, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However little room there is: they are what the other commands ask for."""
+    monkeypatch.setenv("COLUMNS", "80")
+    run(
+        "keys", "create", "the evaluation that runs every night", "--tenant", "some-corporation-of-many-words", "--json"
+    )
+    made = json.loads(capsys.readouterr().out)
+    run("keys", "list")
+    assert made["id"] in capsys.readouterr().out
 
 
 def test_a_narrow_terminal_gets_fewer_columns(

@@ -44,6 +44,8 @@ def submit(
         {"input_file_id": _upload(file), "endpoint": endpoint or _endpoint(file), "completion_window": "24h"},
     )
     if watch:
+        # Whoever stops watching, or is cut off, knows what to come back to.
+        typer.echo(made["id"], err=True)
         made = _watched(made, quiet=as_json)
     _tell(made, as_json)
     if made["status"] in ("failed", "expired", "cancelled"):
@@ -66,9 +68,9 @@ def list_(
         typer.echo(json.dumps(found, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("id", "state", "done", "failed", "of", "cost")
+    table = Table(Column("id", no_wrap=True), "state", "done", "failed", "of", "cost")
     for batch in found["data"]:
         counts = batch["request_counts"]
         table.add_row(

@@ -11,13 +11,12 @@ import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import uuid4
 
 import typer
 
 from edgewise.cache.warm import Cost, batch_files, bodies_of, estimate
-from edgewise.cli.wire import call, send
+from edgewise.cli.wire import call, query_of, send
 from edgewise.errors import InvalidRequest
 
 app = typer.Typer(no_args_is_help=True, help="Warm, purge, export and import the cache.")
@@ -68,7 +67,7 @@ def purge(  # noqa: PLR0917 - typer makes each an option
         "all": "true" if everything else None,
         "tenant": tenant,
     }
-    found = call("DELETE", "/admin/cache" + _query(asked))
+    found = call("DELETE", "/admin/cache" + query_of(asked))
     typer.echo(json.dumps(found, indent=2) if as_json else f"{found['removed']} entries removed")
 
 
@@ -79,7 +78,7 @@ def export_(
     tenant: Tenant = None,
 ) -> None:
     """Write entries as JSON lines."""
-    lines = send("GET", "/admin/cache/entries" + _query({"namespace": namespace, "tenant": tenant}))
+    lines = send("GET", "/admin/cache/entries" + query_of({"namespace": namespace, "tenant": tenant}))
     if str(file) == "-":
         sys.stdout.buffer.write(lines)
         return
@@ -111,7 +110,7 @@ def warm(
     most: Annotated[int, typer.Option(help="With --from-log: how many.")] = 100,
     day: Annotated[str | None, typer.Option(help="With --from-log: another day, as 2026-01-31.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
-    poll_s: Annotated[float, typer.Option(help="Seconds between looks at the batch.")] = 2.0,
+    poll_s: Annotated[float, typer.Option(min=0, help="Seconds between looks at the batch.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Fill the cache from a list, through the batch path; what it may cost is said first."""
@@ -130,7 +129,7 @@ def warm(
 
 
 def _asked(day: str | None, most: int) -> list[dict[str, Any]]:
-    found = call("GET", "/admin/cache/asked" + _query({"day": day, "limit": most}))
+    found = call("GET", "/admin/cache/asked" + query_of({"day": day, "limit": most}))
     return [row["body"] for row in found["data"]]
 
 
@@ -226,8 +225,3 @@ def _parts(text: bytes) -> list[bytes]:
         else:
             parts.append(line + b"\n")
     return parts
-
-
-def _query(asked: dict[str, Any]) -> str:
-    given = {name: value for name, value in asked.items() if value is not None}
-    return "?" + urlencode(given) if given else ""

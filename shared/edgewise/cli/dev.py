@@ -55,8 +55,14 @@ def main(argv: list[str]) -> int:
     # A shell that starts this in the background has interrupts ignored, and then nothing would end it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     key = os.environ.get("EDGEWISE_ROOT_KEY") or f"ew_dev_{secrets.token_urlsafe(24)}"
-    if _taken(options.host, options.port):
-        print(f"edgewise dev: port {options.port} is taken; set PORT to another", file=sys.stderr)
+    if (why := _wrong(os.environ)) is not None:
+        print(f"edgewise dev: {why}", file=sys.stderr)
+        return 2
+    try:
+        options.port = _free(options.host, options.port)
+    except OSError as error:
+        where = f"{options.host}, port {options.port}"
+        print(f"edgewise dev: {where}: {error.strerror}. PORT or --port says another", file=sys.stderr)
         return 1
     from edgewise.local.stack import Stack
 
@@ -76,7 +82,7 @@ def main(argv: list[str]) -> int:
 
 def _options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("edgewise dev", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8787")))
+    parser.add_argument("--port", type=_port, default=os.environ.get("PORT", "8787"), help="0: any that is free")
     parser.add_argument("--host", default="127.0.0.1", help="loopback unless you know better (default %(default)s)")
     parser.add_argument("--lambda", dest="as_lambda", action="store_true", help="run the functions as Lambda would")
     parser.add_argument("--concurrency", type=int, default=4, help="with --lambda: environments at most")
@@ -84,14 +90,34 @@ def _options(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _taken(host: str, port: int) -> bool:
+def _port(word: str) -> int:
+    if not word.isdecimal() or int(word) > 65_535:
+        raise argparse.ArgumentTypeError(f"{word!r} is no port (0 to 65535)")
+    return int(word)
+
+
+def _wrong(environ: Mapping[str, str]) -> str | None:
+    """What no gateway would start with, said in a line; None when the settings are good."""
+    from pydantic import ValidationError
+
+    from edgewise.settings import Settings
+
+    try:
+        Settings.from_env(environ)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"the setting `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+    except ValueError as error:
+        return f"a setting that should be JSON is not: {error}"
+    return None
+
+
+def _free(host: str, port: int) -> int:
+    """The port, or one that is free for 0. Raises OSError."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
 
 
 def gateway_environment(stack: Mapping[str, str], key: str, outside: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from edgewise.cli.route import EVERY, catalog_of
+from edgewise.cli.wire import object_of
 from edgewise.routing.distill import Counts, Format, lessons, rows
 from edgewise.words import TEACHES, TIERS
 
@@ -52,6 +53,6 @@ def export(
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Exported entries, line by line; split on newlines only, for text may hold other separators."""
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, 1):
             if line.strip():
-                yield json.loads(line)
+                yield object_of(line, f"line {number} of {path}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgewise.cli.wire import call, object_of
+from edgewise.cli.wire import call, object_of, query_of
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke keys.")
 
@@ -40,8 +40,8 @@ def create(  # noqa: PLR0917 — options are named on the command line
     if budgets:
         asked["budgets"] = [*asked.get("budgets", []), *budgets]
     limits = {"requests_per_minute": rpm, "tokens_per_minute": tpm}
-    if any(limits.values()):
-        asked["limits"] = {k: v for k, v in limits.items() if v is not None}
+    if given := {name: limit for name, limit in limits.items() if limit is not None}:
+        asked["limits"] = {**asked.get("limits", {}), **given}
     made = call("POST", "/admin/keys", {"tenant": tenant, "name": name, "terms": asked})
     if as_json:
         typer.echo(json.dumps(made, indent=2))
@@ -54,14 +54,16 @@ def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: AsJson = False
 ) -> None:
     """List keys, without their text."""
-    found = call("GET", "/admin/keys" + (f"?tenant={tenant}" if tenant else ""))
+    found = call("GET", "/admin/keys" + query_of({"tenant": tenant}))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("id", "tenant", "name", "key", "state")
+    table = Table(
+        Column("id", no_wrap=True), Column("tenant", overflow="fold"), "name", Column("key", no_wrap=True), "state"
+    )
     for key in found["data"]:
         state = "revoked" if key["revoked_at"] else "expires" if key["expires_at"] else "good"
         table.add_row(key["id"], key["tenant"], key["name"], key["hint"], state)

@@ -44,9 +44,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"edgewise: no verb {verb!r}\n\n{usage()}", file=sys.stderr)
         return 2
     module = importlib.import_module(VERBS[verb][0])
-    if hasattr(module, "main"):
-        return int(module.main(rest) or 0)
-    module.app(args=rest, prog_name=f"edgewise {verb}")
+    try:
+        if hasattr(module, "main"):
+            return int(module.main(rest) or 0)
+        module.app(args=rest, prog_name=f"edgewise {verb}")
+    except OSError as error:
+        print(f"edgewise: {error.filename or verb}: {error.strerror or error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -55,7 +59,8 @@ def bench(words: list[str]) -> int:
     folder = Path.cwd() / "bench"
     names = sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
     if not words or words[0].startswith("-") or words[0] not in names:
-        print(f"usage: edgewise bench {{{'|'.join(names)}}} ...", file=sys.stderr)
+        known = f"usage: edgewise bench {{{'|'.join(names)}}} ..." if names else "edgewise bench: not in a checkout"
+        print(known, file=sys.stderr)
         return 2
     sys.argv = [f"edgewise bench {words[0]}", *words[1:]]
     sys.path.insert(0, str(Path.cwd()))

@@ -140,7 +140,7 @@ def show(told: dict[str, Any]) -> None:
         console.print(f"  then, on failure: {', '.join(told['fallbacks'])}")
     table = Table(title=f"plans considered (prices of {told['prices_as_of']})")
     for name in ("plan", "quality", "cost $", "ms", "value"):
-        table.add_column(name, justify="left" if name == "plan" else "right")
+        table.add_column(name, justify="left" if name == "plan" else "right", overflow="fold")
     for row in told["considered"]:
         cost = row.get("cost_usd")
         label = row.get("plan") or " + ".join(row["models"])

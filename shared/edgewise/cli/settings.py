@@ -9,6 +9,8 @@ import ast
 import inspect
 import json
 import os
+import shutil
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -45,13 +47,14 @@ def show(
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in found], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table(Column("setting", no_wrap=True), "default", "here", "what it is")
+    if not found:
+        typer.echo(f"edgewise: no setting has {word!r} in its name", err=True)
+        raise typer.Exit(1)
+    width = min(shutil.get_terminal_size().columns, 100)
     for row in found:
-        table.add_row(row.name, row.default, row.value or "", row.what)
-    Console().print(table)
+        here = f"  (default {row.default or 'none'})" if row.value else ""
+        typer.echo(f"{row.name}={row.value or row.default}{here}")
+        typer.echo(textwrap.fill(row.what, width, initial_indent="    ", subsequent_indent="    "))
 
 
 def rows(environ: Mapping[str, str]) -> list[Row]:

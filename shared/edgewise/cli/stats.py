@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgewise.cli.wire import call
+from edgewise.cli.wire import call, query_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,19 +43,23 @@ def stats(
     own: Annotated[bool, typer.Option("--own", help="Only this key's usage; needs no administration.")] = False,
     span: Annotated[str, typer.Option(help="'minute' or 'hour'.")] = "minute",
     tenant: Annotated[str | None, typer.Option(help="One tenant's.")] = None,
-    every_s: Annotated[float, typer.Option(help="How often to look.")] = 5.0,
+    every_s: Annotated[float, typer.Option(min=0.1, help="How often to look.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Show the last sixty minutes or hours."""
-    path = f"/v1/usage?span={span}" if own else f"/admin/stats?span={span}" + (f"&tenant={tenant}" if tenant else "")
+    asked = query_of({"span": span, "tenant": None if own else tenant})
+    path = ("/v1/usage" if own else "/admin/stats") + asked
     if as_json:
         typer.echo(json.dumps(call("GET", path), indent=2))
         return
     from rich.console import Console
 
     console = Console()
-    if not watch:
+    if not (watch and console.is_terminal):
         console.print(table_of(call("GET", path), console.width))
+        while watch:
+            time.sleep(every_s)
+            console.print(table_of(call("GET", path), console.width))
         return
     from rich.live import Live
 

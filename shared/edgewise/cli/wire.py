@@ -6,15 +6,21 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+from string import punctuation
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import typer
 
 DEFAULT_URL = "http://127.0.0.1:8787"
+TIMEOUT_S = 120
+"""Longer than purging or exporting a large table takes between two bytes."""
 
 
-def object_of(text: str, option: str) -> dict[str, Any]:
-    """A JSON object that was given on the command line. Anything else is told and ends the command with status 2."""
+def object_of(text: str | bytes, option: str) -> dict[str, Any]:
+    """A JSON object from the command line or a file. Anything else is told and ends the command with status 2."""
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -26,9 +32,20 @@ def object_of(text: str, option: str) -> dict[str, Any]:
     return found
 
 
+def query_of(asked: Mapping[str, Any]) -> str:
+    """What is given of `asked`, as a URL's query with its question mark; '' when nothing is."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    return "?" + urlencode(given) if given else ""
+
+
 def call(method: str, path: str, body: Any = None) -> Any:
     """The JSON answer of `method` at `path`. A refusal is printed and ends the command with status 1."""
-    return json.loads(send(method, path, None if body is None else json.dumps(body).encode()))
+    told = send(method, path, None if body is None else json.dumps(body).encode())
+    try:
+        return json.loads(told)
+    except ValueError as error:
+        typer.echo("edgewise: what answers at EDGEWISE_URL is no gateway", err=True)
+        raise typer.Exit(1) from error
 
 
 def send(method: str, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
@@ -38,14 +55,17 @@ def send(method: str, path: str, content: bytes | None = None, content_type: str
         typer.echo(f"edgewise: EDGEWISE_URL is not a URL: {url}", err=True)
         raise typer.Exit(2)
     key = os.environ.get("EDGEWISE_KEY") or os.environ.get("EDGEWISE_ROOT_KEY", "")
+    if not (key.isascii() and key.isprintable()):
+        typer.echo("edgewise: EDGEWISE_KEY has characters that no key has", err=True)
+        raise typer.Exit(2)
     request = urllib.request.Request(  # noqa: S310 — the scheme was checked above
-        url + path,
+        url + quote(path, safe=punctuation),
         data=content,
         method=method,
         headers={"authorization": f"Bearer {key}", "content-type": content_type},
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
             told: bytes = answer.read()
             return told
     except urllib.error.HTTPError as error:
@@ -57,6 +77,7 @@ def send(method: str, path: str, content: bytes | None = None, content_type: str
                 reason = error.reason
         hint = " Set EDGEWISE_KEY to a key of this gateway." if error.code == 401 else ""
         typer.echo(f"edgewise: {error.code}: {reason}{hint}", err=True)
-    except urllib.error.URLError as error:
-        typer.echo(f"edgewise: {url} does not answer: {error.reason}. Is EDGEWISE_URL right?", err=True)
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "reason", error)
+        typer.echo(f"edgewise: {url} does not answer: {why}. Is EDGEWISE_URL right?", err=True)
     raise typer.Exit(1)
