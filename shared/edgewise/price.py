@@ -28,6 +28,12 @@ AN_HOUR = 2
 rule, which every row of the price list follows)."""
 
 
+def tier_asked(body: Mapping[str, Any]) -> str:
+    """The tier that a chat request wishes for, in OpenAI's words or in Anthropic's own; '' for none."""
+    own = body.get("anthropic")
+    return str(body.get("service_tier") or (own.get("service_tier") if isinstance(own, Mapping) else None) or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """US dollars for one million tokens. `above` holds the dearer step of a long context: (tokens, Price); `tiers` the
@@ -45,12 +51,12 @@ class Price:
     def cost(self, usage: Usage, tier: str = "") -> Decimal:
         """What one call with `usage` costs that was served in `tier`, US dollars, exact. The step is chosen by this
         call's prompt."""
+        if tier in USUAL:
+            return self._cost(usage)
         return max(rates._cost(usage) for rates in self._served(tier))
 
     def _served(self, tier: str) -> tuple[Price, ...]:
         """The rates of a tier; all that are known of this model, where nobody knows them."""
-        if tier in USUAL:
-            return (self,)
         known = self.tiers.get(SAME.get(tier, tier))
         return (known,) if known is not None else (self, *self.tiers.values())
 

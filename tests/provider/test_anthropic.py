@@ -68,6 +68,18 @@ async def test_cached_tokens_are_part_of_the_prompt(rig: OverUpstream) -> None:
         assert answer.usage.completion_tokens == 2
 
 
+async def test_how_it_was_served_and_what_is_kept_for_an_hour_is_told(rig: OverUpstream) -> None:
+    by_age = {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 30}
+    usage = {"input_tokens": 10, "cache_creation_input_tokens": 50, "cache_creation": by_age}
+    for stream in (False, True):
+        for told, tier in (("standard", "default"), ("priority", "priority"), (None, None)):
+            manner = Manner(text="a b", usage={**usage, "service_tier": told})
+            asking = call(rig, **rig.arrange(manner))
+            answer = folded(await streamed(rig, asking)) if stream else await rig.provider.complete(asking)
+            assert answer.usage is not None and answer.completion.get("service_tier") == tier
+            assert (answer.usage.cache_write_tokens, answer.usage.cache_write_1h_tokens) == (50, 30)
+
+
 def test_system_turns_go_to_the_top_and_turns_of_one_role_become_one(rig: OverUpstream) -> None:
     told = asked(
         rig,

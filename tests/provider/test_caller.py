@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +50,7 @@ class Fake:
     calls: list[Call] = field(default_factory=list)
     closed: int = 0
     usage: Usage | None = USAGE
+    tier: str | None = None
 
     def models(self) -> tuple[Model, ...]:
         return ()
@@ -65,7 +66,10 @@ class Fake:
         await self._begin(call)
         message = {"role": "assistant", "content": "Hi", "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-        return Answer(completion([choice], **HEAD, usage=self.usage))
+        return Answer(completion([choice], **HEAD, usage=self.usage) | self._served())
+
+    def _served(self) -> dict[str, Any]:
+        return {"service_tier": self.tier} if self.tier else {}
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         try:
@@ -73,14 +77,16 @@ class Fake:
             for number, piece in enumerate(PIECES):
                 if number == self.dies_after and self.death is not None:
                     raise self.death
-                yield piece
+                yield piece | self._served() if number == 1 else piece
         finally:
             self.closed += 1
 
     async def close(self) -> None: ...
 
 
-async def made(clock: FakeClock, fake: Fake, stream: bool, deadline_s: float = 60, **more: Any) -> Any:
+async def made(
+    clock: FakeClock, fake: Fake, stream: bool, deadline_s: float = 60, model: Model = MODEL, **more: Any
+) -> Any:
     """The outcome of one call: (answer, chunks or error; trail)."""
     trail: list[Attempt] = []
     caller = Caller({"fake": fake}, clock)
@@ -89,13 +95,42 @@ async def made(clock: FakeClock, fake: Fake, stream: bool, deadline_s: float = 6
 
     try:
         if not stream:
-            return await caller.complete(MODEL, request, deadline, trail), trail
-        return [piece async for piece in await caller.stream(MODEL, request, deadline, trail)], trail
+            return await caller.complete(model, request, deadline, trail), trail
+        return [piece async for piece in await caller.stream(model, request, deadline, trail)], trail
     except UpstreamError as error:
         return error, trail
 
 
 both = pytest.mark.parametrize("stream", [False, True])
+
+
+TIERED = Price(
+    Decimal(2),
+    Decimal(10),
+    tiers={"priority": Price(Decimal(4), Decimal(20)), "flex": Price(Decimal(1), Decimal(5))},
+)
+
+
+@both
+@pytest.mark.parametrize(
+    ("asked", "told", "usd"),
+    [
+        (None, "priority", "0.006"),
+        ("priority", "default", "0.003"),
+        ("priority", "priority", "0.006"),
+        ("priority", None, "0.006"),
+        ("flex", "flex", "0.0015"),
+        ("flex", None, "0.003"),
+        (None, "reserved", "0.006"),
+    ],
+)
+async def test_a_call_costs_what_the_provider_says_that_it_served(
+    clock: FakeClock, stream: bool, asked: str | None, told: str | None, usd: str
+) -> None:
+    """And what was asked only where it does not say, if that is dearer."""
+    fake = Fake(clock, tier=told)
+    _, (attempt,) = await made(clock, fake, stream, model=replace(MODEL, price=TIERED), service_tier=asked)
+    assert attempt.cost_usd == Decimal(usd)
 
 
 @both

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewise.chat import ChatRequest
+from edgewise.price import Price
+from edgewise.routing import ask
+from edgewise.routing.ask import demand_of
+from edgewise.routing.ask import price as worst_of
 from edgewise.routing.bound import image_tokens, most_prompt_tokens, text_tokens
-from edgewise.routing.tokens import prompt_tokens
+from edgewise.routing.tokens import Corrections, prompt_tokens
+from edgewise.words import Model
+from tests.routing.casting import Stage
+from tests.routing.casting import request as asked_of
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -53,11 +61,69 @@ def test_every_field_that_may_be_put_into_a_prompt_counts() -> None:
 def test_what_is_not_text_has_the_most_of_its_kind() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 90_000}}
     request = ChatRequest({"messages": [{"role": "user", "content": [picture, picture]}]})
-    tokens, images = most_prompt_tokens(request)
+    tokens, images, _ = most_prompt_tokens(request)
     assert images == 2 and tokens < 1_000
     assert image_tokens("gpt-4o-mini-2024-07-18") == 48_169 and image_tokens("unheard-of") == 16_384
     sound = {"type": "input_audio", "input_audio": {"data": "A" * 40_000, "format": "mp3"}}
     assert 1_000 < most_prompt_tokens(ChatRequest({"messages": [{"role": "user", "content": [sound]}]}))[0] < 1_200
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+
+
+@pytest.mark.parametrize(
+    ("body", "long"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": HOUR}]}]}, True),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "cache_control": HOUR}]}]}, True),
+        ({"messages": [], "anthropic": {"cache_control": HOUR}}, True),
+        ({"messages": [], "cache_control": HOUR}, True),
+        ({"messages": [], "anthropic": {"cache_control": {"type": "ephemeral", "ttl": "5m"}}}, False),
+        ({"messages": [], "anthropic": {"cache_control": {"type": "ephemeral"}}}, False),
+    ],
+)
+def test_a_mark_that_keeps_a_prompt_for_an_hour_is_held_for(body: dict[str, Any], *, long: bool) -> None:
+    price = Price(Decimal(3), Decimal(15), cache_write=Decimal("3.75"))
+    worst = worst_of(Model("anthropic", "claude", price=price), demand_of(ChatRequest(body)), Corrections())[1]
+    tokens = round(most_prompt_tokens(ChatRequest(body)).most_tokens)
+    images = 4_784 * most_prompt_tokens(ChatRequest(body)).images
+    assert worst == ((tokens + images) * Decimal(6 if long else "3.75") + 4096 * 15) / 10**6
+
+
+@pytest.mark.parametrize(("tier", "times"), [(None, 1), ("default", 1), ("flex", 1), ("priority", 2), ("auto", 2)])
+def test_a_dearer_tier_is_held_for_and_a_cheaper_one_is_not_relied_on(tier: str | None, times: int) -> None:
+    tiers = {"flex": Price(Decimal(1), Decimal(1)), "priority": Price(Decimal(4), Decimal(4))}
+    model = Model("openai", "gpt-x", price=Price(Decimal(2), Decimal(2), tiers=tiers))
+    body = {**of("hello").body, "max_tokens": 10}
+    usual = worst_of(model, demand_of(ChatRequest(body)), Corrections())[1]
+    asked = worst_of(model, demand_of(ChatRequest({**body, "service_tier": tier})), Corrections())[1]
+    assert usual is not None and asked is not None
+    # The wish itself is counted among what may be read.
+    assert times * usual <= asked <= times * usual * Decimal("1.3")
+
+
+@pytest.mark.parametrize(
+    ("plan", "routing", "reads"),
+    [
+        ({}, {}, False),
+        ({"capped": True}, {}, True),
+        ({}, {"max_cost_usd": 1}, True),
+        ({}, {"dry_run": True}, True),
+    ],
+)
+async def test_letters_are_counted_only_where_somebody_must_know_the_most(
+    monkeypatch: pytest.MonkeyPatch, plan: dict[str, Any], routing: dict[str, Any], *, reads: bool
+) -> None:
+    """Normalising a long text takes longer than all the rest of a decision."""
+    counted = []
+
+    def count(request: ChatRequest) -> Any:
+        counted.append(request)
+        return most_prompt_tokens(request)
+
+    monkeypatch.setattr(ask, "most_prompt_tokens", count)
+    choice = await Stage().choose(asked_of(model="small/mini", routing=routing), **plan)
+    assert bool(counted) is reads and choice.worst_usd is not None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 from edgewise import flow
@@ -53,7 +52,7 @@ class Lines:
         except EdgewiseError as error:
             wait_s = getattr(error, "retry_after_s", None)
             by_provider = isinstance(error, UpstreamError)
-            return Ran(error.status, error.body(), Decimal(0), retry_after_s=wait_s, by_provider=by_provider)
+            return Ran(error.status, error.body(), error.spent_usd, retry_after_s=wait_s, by_provider=by_provider)
 
     async def _chat(self, ask: Ask, caller: Principal) -> Ran:
         served, cost = await self.serve(ask, caller, chat.parse(dict(ask.body), _nobody(ask)))

@@ -130,7 +130,7 @@ def _effort(thinking: dict[str, Any]) -> str | None:
 
 def _marked(body: dict[str, Any]) -> bool:
     """Whether some block asks for the prompt to be cached. One mark is enough: everything up to the last turn is meant.
-    For how long is not handed on: an hour has another price, which is not known here."""
+    For how long is not handed on: an hour is dearer, and not every mark means it."""
     turns = (turn["content"] for turn in body["messages"] if isinstance(turn["content"], list))
     system = body.get("system")
     listed = [*(body.get("tools") or ()), *(system if isinstance(system, list) else ()), *(b for t in turns for b in t)]

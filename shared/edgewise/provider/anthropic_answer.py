@@ -36,6 +36,7 @@ def usage_of(told: Mapping[str, Any]) -> Usage:
     """Counts from Anthropic's `usage`."""
     cached = int(told.get("cache_read_input_tokens") or 0)
     written = int(told.get("cache_creation_input_tokens") or 0)
+    by_age = told.get("cache_creation") or {}
     details = told.get("output_tokens_details") or {}
     return Usage(
         prompt_tokens=int(told.get("input_tokens") or 0) + cached + written,
@@ -43,7 +44,14 @@ def usage_of(told: Mapping[str, Any]) -> Usage:
         cached_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=int(details.get("thinking_tokens") or 0),
+        cache_write_1h_tokens=int(by_age.get("ephemeral_1h_input_tokens") or 0),
     )
+
+
+def tier_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's `service_tier` from Anthropic's `usage`; nothing where it does not say."""
+    tier = told.get("service_tier")
+    return {"service_tier": "default" if tier == "standard" else tier} if tier else {}
 
 
 def answer_of(told: Mapping[str, Any], *, id: str, created: int) -> Answer:
@@ -71,8 +79,9 @@ def answer_of(told: Mapping[str, Any], *, id: str, created: int) -> Answer:
         message["tool_calls"] = calls
     finish = finish_reason(told.get("stop_reason"))
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
-    usage = usage_of(told.get("usage") or {})
-    return Answer(completion([choice], id=id, created=created, model=str(told.get("model", "")), usage=usage))
+    counts = told.get("usage") or {}
+    whole = completion([choice], id=id, created=created, model=str(told.get("model", "")), usage=usage_of(counts))
+    return Answer(whole | tier_of(counts))
 
 
 class AnswerStream:
@@ -106,7 +115,7 @@ class AnswerStream:
                 yield chunk({}, **self._head, finish_reason=self._finish)
             case "message_stop":
                 self.whole = self._finish is not None
-                yield usage_chunk(usage_of(self._usage).wire(), **self._head)
+                yield usage_chunk(usage_of(self._usage).wire(), **self._head) | tier_of(self._usage)
             case "error":
                 raise in_band(event.get("error"))
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from decimal import Decimal
+from typing import Any
 
 from edgewise.chat import Answer, ChatRequest, Chunk, Chunks, Usage, begun
 from edgewise.clock import Clock, Deadline
 from edgewise.errors import ModelNotFound, UpstreamDied, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from edgewise.price import Price, tier_asked
 from edgewise.provider.port import Call, Provider
 from edgewise.provider.refusal import BROKEN
 from edgewise.words import Attempt, Model, Usd
@@ -38,7 +40,7 @@ class Caller:
         except BaseException as error:
             tried.failed(error)
             raise
-        tried.succeeded(answer.usage)
+        tried.succeeded(answer.usage, answer.completion.get("service_tier"), call.body)
         return answer
 
     async def stream(self, model: Model, request: ChatRequest, deadline: Deadline, trail: list[Attempt]) -> Chunks:
@@ -52,18 +54,19 @@ class Caller:
         read still runs its `finally`; then the real ones."""
         tried = _Try(self._clock, call.model, trail)
         source = provider.stream(call)
-        usage = None
+        usage = tier = None
         try:
             piece = await anext(source, None)
             if piece is None:
                 raise UpstreamUnavailable("The provider sent an empty stream.", code=BROKEN, status=502)
             tried.first()
             yield {}
-            usage = piece.get("usage")
+            usage, tier = piece.get("usage"), piece.get("service_tier")
             yield piece
             async for piece in source:
                 if piece.get("usage"):
                     usage = piece["usage"]
+                tier = piece.get("service_tier") or tier
                 yield piece
         except UpstreamError as error:
             died = error
@@ -78,7 +81,7 @@ class Caller:
             tried.failed(error)
             raise
         else:
-            tried.succeeded(Usage.of(usage))
+            tried.succeeded(Usage.of(usage), tier, call.body)
         finally:
             await source.aclose()
 
@@ -107,9 +110,10 @@ class _Try:
     def first(self) -> None:
         self.first_ms = self._elapsed_ms()
 
-    def succeeded(self, usage: Usage | None) -> None:
+    def succeeded(self, usage: Usage | None, tier: Any, body: Mapping[str, Any]) -> None:
+        """`tier` is what the provider says that it served."""
         price = self._model.price
-        cost = price.cost(usage) if price is not None and usage is not None else None
+        cost = cost_of(price, usage, tier, body) if price is not None and usage is not None else None
         self._trail.append(
             Attempt(self._model, latency_ms=self._elapsed_ms(), first_ms=self.first_ms, usage=usage, cost_usd=cost)
         )
@@ -128,6 +132,15 @@ class _Try:
                 cost_usd=charged(upstream),
             )
         )
+
+
+def cost_of(price: Price, usage: Usage, tier: Any, body: Mapping[str, Any]) -> Usd:
+    """What a call cost that was served in `tier`; in what was asked or as usual, whichever is dearer, where the
+    provider does not say."""
+    if tier:
+        return price.cost(usage, str(tier))
+    asked = tier_asked(body)
+    return max(price.cost(usage), price.cost(usage, asked)) if asked else price.cost(usage)
 
 
 def charged(error: UpstreamError | None) -> Usd | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgewise.chat import ChatRequest, Usage
 from edgewise.grading import THOUGHT_TOKENS, WORD_TOKENS
-from edgewise.price import Price
+from edgewise.price import Price, tier_asked
 from edgewise.routing.bound import image_tokens, most_prompt_tokens
 from edgewise.routing.judging import RUBRIC_TOKENS, Grader, source_of
 from edgewise.routing.options import Options
@@ -40,6 +40,10 @@ class Demand:
     most_tokens: float | None = None
     """The most tokens of the prompt without its images (`edgewise.routing.bound`); None: a tenth above the estimate."""
     images: int = 0
+    for_an_hour: bool = False
+    """Whether a part of the prompt is to be written into the provider's cache for an hour."""
+    tier: str = ""
+    """The provider's service tier that is wished for."""
 
     def fits(self, model: Model, factor: float = 1.0) -> bool:
         """Whether `model` can take the request at all: capabilities and context window."""
@@ -53,8 +57,11 @@ class Demand:
         return self.prompt_tokens * factor + min(wanted, model.output_tokens or wanted) <= model.context_tokens
 
 
-def demand_of(request: ChatRequest, prompt: int | None = None) -> Demand:
-    """Read a request's needs. `seed` and `n` are wishes that providers emulate or reject themselves."""
+def demand_of(request: ChatRequest, prompt: int | None = None, *, bounded: bool = True) -> Demand:
+    """Read a request's needs. `seed` and `n` are wishes that providers emulate or reject themselves.
+
+    bounded  whether somebody must know the most that it can cost: every letter is read for that
+    """
     body = request.body
     needs: set[str] = set()
     image = _has_image(request)
@@ -67,15 +74,15 @@ def demand_of(request: ChatRequest, prompt: int | None = None) -> Demand:
         needs.add("json_schema")
     if body.get("logprobs"):
         needs.add("logprobs")
-    most, images = most_prompt_tokens(request)
+    most: Mapping[str, Any] = most_prompt_tokens(request)._asdict() if bounded else {}
     return Demand(
         prompt_tokens=prompt_tokens(request) if prompt is None else prompt,
         output_limit=request.output_limit,
         needs=frozenset(needs),
         choices=request.choices,
         has_image=image,
-        most_tokens=most,
-        images=images,
+        tier=tier_asked(body),
+        **most,
     )
 
 
@@ -164,7 +171,8 @@ def price(
     prompt = round(demand.prompt_tokens * corrections.factor(model.name, model.id))
     limit = demand.output_limit or longest_answer(model)
     usual = min(limit, round(usual_output))
-    expected = model.price.cost(Usage(prompt, usual * demand.choices, cached_tokens=min(demand.cached_tokens, prompt)))
+    likely = Usage(prompt, usual * demand.choices, cached_tokens=min(demand.cached_tokens, prompt))
+    expected = model.price.cost(likely, demand.tier)
     return expected, _worst(model, model.price, demand, prompt, limit * demand.choices)
 
 
@@ -179,7 +187,11 @@ def _worst(model: Model, price: Price, demand: Demand, prompt: int, answer: int)
         return None
     most = round(most)
     # A prompt that is written into the provider's cache may be dearer than one that is only read.
-    return max(price.cost(Usage(most, answer)), price.cost(Usage(most, answer, cache_write_tokens=most)))
+    usages = [Usage(most, answer), Usage(most, answer, cache_write_tokens=most)]
+    if demand.for_an_hour:
+        usages.append(Usage(most, answer, cache_write_tokens=most, cache_write_1h_tokens=most))
+    # A wish for a tier is not always met: it is served as usual then.
+    return max(price.cost(usage, tier) for usage in usages for tier in {"", demand.tier})
 
 
 def total(parts: list[Usd | None]) -> Usd | None:

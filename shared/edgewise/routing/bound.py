@@ -20,7 +20,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgewise.chat import ChatRequest
 
@@ -44,17 +44,26 @@ ENDLESS = frozenset({"file", "input_file", "document", "video_url", "input_video
 SEARCHES = ("web_search_options", "plugins")
 
 
-def most_prompt_tokens(request: ChatRequest) -> tuple[float, int]:
-    """The most tokens of the prompt without its images (infinite: only a context window bounds it), and the images."""
+class Most(NamedTuple):
+    """The most tokens of a prompt without its images (infinite: only a context window bounds it), the images, and
+    whether a part of it is to be kept for an hour."""
+
+    most_tokens: float
+    images: int = 0
+    for_an_hour: bool = False
+
+
+def most_prompt_tokens(request: ChatRequest) -> Most:
+    """The most that a request's prompt can be."""
     body = request.body
     if any(body.get(name) is not None for name in SEARCHES):
-        return math.inf, 0
+        return Most(math.inf, for_an_hour=True)
     found = _Sum()
     for name, value in body.items():
         if name != "model":
             found.add(value)
     tools = TOOLS_TOKENS if body.get("tools") or body.get("functions") else 0
-    return found.tokens + TEMPLATE_TOKENS + tools, found.images
+    return Most(found.tokens + TEMPLATE_TOKENS + tools, found.images, found.for_an_hour or _for_an_hour(body))
 
 
 def image_tokens(model_id: str) -> int:
@@ -69,6 +78,12 @@ def text_tokens(text: str) -> int:
     return max(_bytes(text), _bytes(unicodedata.normalize("NFKC", text)))
 
 
+def _for_an_hour(value: Mapping[str, Any]) -> bool:
+    """Whether what has this mark is to be kept longer than the usual minutes."""
+    mark = value.get("cache_control")
+    return isinstance(mark, Mapping) and mark.get("ttl") not in (None, "5m")
+
+
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
@@ -76,11 +91,12 @@ def _bytes(text: str) -> int:
 class _Sum:
     """Adds up a body's values."""
 
-    __slots__ = ("images", "tokens")
+    __slots__ = ("for_an_hour", "images", "tokens")
 
     def __init__(self) -> None:
         self.tokens: float = 0
         self.images = 0
+        self.for_an_hour = False
 
     def add(self, value: Any) -> None:
         if isinstance(value, str):
@@ -96,6 +112,7 @@ class _Sum:
 
     def _add_object(self, value: Mapping[str, Any]) -> None:
         kind = value.get("type")
+        self.for_an_hour = self.for_an_hour or _for_an_hour(value)
         if kind in ("image_url", "input_image", "image"):
             self.images += 1
         elif kind == "input_audio":

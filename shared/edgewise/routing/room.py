@@ -174,7 +174,8 @@ class Room:
         self, request: ChatRequest, models: Sequence[Model], asked: names.Asked, options: Options, plan: Plan
     ) -> Ask:
         """Everything a strategy may know of this request. Pure but for what this process has seen."""
-        demand = demand_of(request)
+        capped = plan.capped or options.max_cost_usd is not None or options.dry_run
+        demand = demand_of(request, bounded=capped)
         fitting = [m for m in models if demand.fits(m, self.corrections.factor(m.name, m.id))]
         if asked.many and not fitting:
             raise InvalidRequest("No candidate model can take this request (tools, images, schema or length).")
