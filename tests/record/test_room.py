@@ -76,6 +76,11 @@ def test_a_client_that_asked_only_for_what_is_cached_wakes_nobody() -> None:
     assert (asked["Errors"], asked["ErrorsClient"]) == (0, 1)
     late = metrics_of(a_note(**refused, error="upstream_timeout"))
     assert (late["Errors"], late["ErrorsGateway"]) == (1, 1)
+    lines: list[bytes] = []
+    room = RecordRoom(FakeClock(), out=lines.append)
+    room.note(a_note(**refused, error="not_cached"))
+    room.note(a_note(**refused, error="upstream_timeout"))
+    assert [orjson.loads(line)["level"] for line in lines] == ["INFO", "ERROR"]
 
 
 def test_metrics_that_are_emitted_have_a_unit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from edgewise.aws import Table
 from edgewise.clock import FakeClock
+from edgewise.errors import Unavailable
 from edgewise.record.dynamodb import DynamoFeedback, DynamoRollups
+from edgewise.record.emf import metrics_of
 from edgewise.record.feedback import Feedback, FeedbackStore, MemoryFeedback, Opinion
 from edgewise.record.histogram import bucket, percentile
-from edgewise.record.rollups import EVERYBODY, MemoryRollups, Rollups, RollupStore, total
+from edgewise.record.rollups import EVERYBODY, Cell, MemoryRollups, Rollups, RollupStore, Sums, total
 from tests.policy.house import PolicyHouse
 from tests.record.test_room import a_note
 
@@ -38,8 +41,6 @@ def store(request: pytest.FixtureRequest) -> RollupStore:
 
 
 async def test_two_processes_add_to_one_sum(store: RollupStore) -> None:
-    from edgewise.record.emf import metrics_of
-
     clock = FakeClock()
     both = [Rollups(store, clock, lambda work: work.close()) for _ in range(2)]
     for number in range(10):
@@ -56,6 +57,50 @@ async def test_two_processes_add_to_one_sum(store: RollupStore) -> None:
             # A tenth of a second each, ten of them in a minute; 150 tokens for 45 millionths of a dollar.
             assert (told["concurrency"], told["usd_per_1k_tokens"]) == (0.0174, "0.000300")
     assert await store.read("umbrella", "minute", 0, now + 1) == []
+
+
+class Moody(MemoryRollups):
+    """A store that takes nothing while it is `down`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.asked = True, 0
+
+    async def add(self, cell: Cell, sums: Sums, expires_at: int) -> None:
+        self.asked += 1
+        if self.down:
+            raise Unavailable("throttled")
+        await super().add(cell, sums, expires_at)
+
+
+async def test_sums_that_the_store_does_not_take_wait_for_it() -> None:
+    """They are not asked for one by one meanwhile: a request's end waits for this."""
+    clock, moody, failures = FakeClock(), Moody(), 0
+
+    def failed() -> None:
+        nonlocal failures
+        failures += 1
+
+    rollups = Rollups(moody, clock, lambda work: work.close(), failed=failed)
+    for number in range(3):
+        note = a_note(model=f"openai/{number}")
+        rollups(note, metrics_of(note))
+        await rollups.flush()
+    assert (moody.asked, failures) == (3, 3)
+    moody.down = False
+    await rollups.flush()
+    await rollups.flush()
+    cells = await moody.read("acme", "minute", 0, int(clock.now()) + 1)
+    assert total(cells).told(60)["requests"] == 3
+
+
+async def test_a_call_beside_a_request_that_cost_nothing_leaves_nothing_to_write(store: RollupStore) -> None:
+    failures: list[None] = []
+    rollups = Rollups(store, FakeClock(), lambda work: work.close(), failed=lambda: failures.append(None))
+    note = a_note(route="judge", cost_usd=Decimal(0), usage=None, first_ms=None)
+    rollups(note, metrics_of(note))
+    await rollups.flush()
+    assert not failures
 
 
 async def test_a_key_sees_its_own_usage_and_an_administrator_everybodys() -> None:

@@ -162,10 +162,15 @@ def _add_cache(found: dict[str, float], note: Note) -> None:
         found["CacheExpired"] = 1
 
 
+def is_ours(status: int, error: str | None) -> bool:
+    """Whether it is no fault of the client's. only-if-cached that finds nothing is its 504: RFC 9111 wants it so."""
+    return status >= 500 and error != NotCached.code
+
+
 def _add_errors(found: dict[str, float], note: Note) -> None:
     """`Errors` are the ones that wake somebody: ours and the providers', not a client's bad request."""
     failed_upstream = bool(note.attempts) and note.attempts[-1].error is not None
-    ours = note.status >= 500 and note.error != NotCached.code  # 504 as RFC 9111 wants it, and as the client did
+    ours = is_ours(note.status, note.error)
     found["Errors"] = 1 if ours else 0
     if ours:
         found["ErrorsUpstream" if failed_upstream else "ErrorsGateway"] = 1

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from edgewise.record.emf import is_ours
 from edgewise.words import Attempt, Note
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,95}\Z")
@@ -123,7 +124,7 @@ def _same(kind: Kind) -> bytes:
     cost."""
     route, status, error, tenant, key_id, asked_model, model, provider, stream, finish, cache, *why = kind
     line: dict[str, Any] = {
-        "level": "ERROR" if status >= 500 else "INFO",
+        "level": "ERROR" if is_ours(status, error) else "INFO",
         "message": "request",
         "http.route": route,
         "http.response.status_code": status,

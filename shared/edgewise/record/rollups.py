@@ -46,6 +46,8 @@ SUMMED = {
     "cost_unknown": "CostUnknown",
 }
 PICO = 10**12
+MOST_HELD = 1_000
+"""Sums that wait while the store takes none; a process that writes none for longer loses the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,10 @@ class Sums:
     counts: dict[str, int] = field(default_factory=dict)
     latency: dict[int, int] = field(default_factory=dict)
     first: dict[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to add: a call beside a request that cost nothing leaves nothing."""
+        return bool(self.counts or self.latency or self.first)
 
     def add(self, name: str, amount: int) -> None:
         if amount:
@@ -200,6 +206,7 @@ class Rollups:
         self._flush_s = flush_s
         self._failed = failed
         self._minutes: dict[tuple[int, str, str, str], Pending] = {}
+        self._unwritten: dict[Cell, Sums] = {}
         self._flushed_at: float | None = None
 
     def __call__(self, note: Note, values: Mapping[str, float]) -> None:
@@ -224,18 +231,30 @@ class Rollups:
         return pending
 
     async def flush(self) -> None:
-        """Add everything that is held to the stored sums; what cannot be written is held on to."""
+        """Add everything that is held to the stored sums. When one cannot be written, it and those after it wait for
+        the next turn: a store in trouble is not asked again and again, and a sum that it never takes comes last."""
         held, self._minutes = self._minutes, {}
-        cells: dict[Cell, Sums] = {}
+        cells, self._unwritten = self._unwritten, {}
         for (minute, tenant, key_id, model), pending in held.items():
             sums = pending.sums()
             for cell in _cells(minute, tenant, key_id, model):
                 cells.setdefault(cell, Sums()).merge(sums)
-        for cell, sums in cells.items():
+        while cells:
+            cell, sums = next(iter(cells.items()))
+            del cells[cell]
+            if not sums:
+                continue
             try:
                 await self.store.add(cell, sums, cell.at + KEEP_S[cell.span])
-            except Exception:  # noqa: BLE001 — a sum that is lost must not take an answer with it; it is counted
+            except Exception:  # noqa: BLE001 — sums in trouble must not take an answer with them; it is counted
                 self._failed()
+                self._hold({**cells, cell: sums})
+                return
+
+    def _hold(self, cells: Mapping[Cell, Sums]) -> None:
+        for cell, sums in cells.items():
+            if cell in self._unwritten or len(self._unwritten) < MOST_HELD:
+                self._unwritten.setdefault(cell, Sums()).merge(sums)
 
 
 def _cells(minute: int, tenant: str, key_id: str, model: str) -> Iterable[Cell]:
