@@ -6,7 +6,7 @@ import pytest
 
 from edgewise.errors import NotAllowed
 from edgewise.routing.names import Alias
-from tests.routing.casting import ROWS, Stage, request
+from tests.routing.casting import ROWS, Stage, answer, request
 
 
 async def test_a_restricted_key_cannot_name_other_models_in_its_options() -> None:
@@ -37,6 +37,55 @@ async def test_what_steps_in_is_held_for_and_of_unknown_price_makes_the_whole_un
         assert alone.worst_usd is not None and dear.worst_usd is not None and dear.worst_usd > 10 * alone.worst_usd
         assert "big/opus" in {m.name for m in dear.models}
         assert (await stage.choose(request(model="small/mini", routing={option: ["odd/new"]}))).worst_usd is None
+
+
+async def test_only_who_may_step_in_is_held_for() -> None:
+    """A list whose models may not stand in for one another costs no more than the one that answers."""
+    stage = Stage(aliases={"pair": Alias(("small/mini", "big/opus")), "own": Alias(("small/mini",))})
+    alone = (await stage.choose(request(model="own"))).worst_usd
+    dear = (await stage.choose(request(model="big/opus"))).worst_usd
+    both = await stage.choose(request(model="pair"))
+    assert alone is not None and dear is not None and both.worst_usd == dear > 10 * alone
+    for routing, worst in (
+        ({"allow_fallbacks": False}, alone),
+        ({"fallbacks": ["other/flash"]}, alone),
+        ({"allow_fallbacks": False, "context_fallbacks": ["big/opus"]}, dear),
+        ({"allow_fallbacks": False, "content_fallbacks": ["big/opus"]}, alone + dear),
+        ({"hedge": True}, 2 * dear),
+        ({"allow_fallbacks": False, "hedge": True}, alone),
+    ):
+        found = await stage.choose(request(model="pair", routing=routing))
+        assert found.worst_usd == worst, routing
+    for strategy in ("cascading", "confidence", "hybrid", "simple", "cost_aware"):
+        free = await stage.choose(request(model=f"auto:{strategy}"))
+        strict = await stage.choose(request(model=f"auto:{strategy}", routing={"allow_fallbacks": False}))
+        asked = [m.name for step in strict.steps for m in step.models]
+        whole = [
+            (await stage.choose(request(model=name, routing={"allow_fallbacks": False}))).worst_usd for name in asked
+        ]
+        assert free.worst_usd is not None and strict.worst_usd == sum(usd for usd in whole if usd) <= free.worst_usd
+
+
+async def test_what_a_list_has_of_unknown_price_is_not_asked_under_a_budget() -> None:
+    rows = {**ROWS, "odd/new": {"tier": "small", "quality": 0.7, "price": None, "latency_ms": 400}}
+    stage = Stage(rows=rows, aliases={"pair": Alias(("small/mini", "odd/new"))})
+    free, held = await stage.choose(request(model="pair")), await stage.choose(request(model="pair"), capped=True)
+    assert ([m.name for m in free.fallbacks], free.worst_usd) == (["odd/new"], None)
+    assert held.fallbacks == () and held.worst_usd is not None
+
+
+async def test_every_answer_that_a_filter_cut_is_held_for() -> None:
+    stage = Stage()
+    listed = {"content_fallbacks": ["other/flash", "middle/chat"], "allow_fallbacks": False}
+    choice = await stage.choose(request(model="small/mini", routing=listed))
+    cut = answer("", finish="content_filter")
+    stage.caller.script = lambda _: cut
+    _, live = await stage.ask(request(model="small/mini", routing=listed))
+    assert live.answer is not None and len(stage.trail) == 3
+    each = [
+        (await stage.choose(request(model=m.name, routing={"allow_fallbacks": False}))).worst_usd for m in choice.models
+    ]
+    assert choice.worst_usd == sum(usd for usd in each if usd is not None)
 
 
 async def test_options_of_the_key_and_the_alias_reach_the_drive() -> None:

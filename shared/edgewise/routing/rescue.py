@@ -3,7 +3,8 @@
 What a client names itself must be allowed to it, or the request is refused; what the operator's lists, or the same
 model at another provider, would bring is left out where the caller may not use it. A model that was not among the
 candidates is priced here, so that what policy holds covers it; one of unknown price makes the whole choice unknown,
-unless it is only a twin, which is then left out.
+unless it is only a twin, or of an operator's list under a budget: these are then left out. What nobody may ask is not
+held for.
 
 It doesn't know when who steps in: that is the drive's affair.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from decimal import Decimal
 from typing import Any
 
 from edgewise.chat import ChatRequest
@@ -34,8 +36,13 @@ class Rescue:
     twins: Callable[[Model], tuple[Model, ...]]
     corrections: Corrections
 
-    def complete(self, choice: Choice, ask: Ask, request: ChatRequest, allowed: Allowed) -> Choice:
-        """`choice` with all who may step in and what they may cost. Raises `NotAllowed`."""
+    def complete(
+        self, choice: Choice, ask: Ask, request: ChatRequest, allowed: Allowed, *, capped: bool = False
+    ) -> Choice:
+        """`choice`, whose worst case is that of its steps, with all who may step in and what they may cost.
+
+        capped  whether money is held for it        Raises `NotAllowed`.
+        """
         options = ask.options
 
         def of(option: str, listed: Iterable[str]) -> tuple[Model, ...]:
@@ -49,6 +56,8 @@ class Rescue:
             fallbacks = ()
         elif not ask.many:
             fallbacks = distinct([*(c.model for c in ask.candidates[1:]), *self._twins(choice, ask, request, allowed)])
+        if capped and not options.fallbacks and choice.worst_usd is not None:
+            fallbacks = tuple(model for model in fallbacks if model.price is not None)
         on_context = of("context_fallbacks", options.context_fallbacks)
         on_content = of("content_fallbacks", options.content_fallbacks)
         if options is NOTHING_ASKED and fallbacks == choice.fallbacks == ():
@@ -60,7 +69,7 @@ class Rescue:
             on_content=on_content,
             max_attempts=options.max_attempts,
             hedge=options.hedge,
-            worst_usd=self._worst(choice, ask, [*fallbacks, *on_context, *on_content]),
+            worst_usd=self._worst(choice, ask, [*fallbacks, *on_context], on_content),
         )
 
     def _twins(self, choice: Choice, ask: Ask, request: ChatRequest, allowed: Allowed) -> list[Model]:
@@ -74,22 +83,24 @@ class Rescue:
             and (twin.price is not None or choice.worst_usd is None)
         ]
 
-    def _worst(self, choice: Choice, ask: Ask, others: Sequence[Model]) -> Usd | None:
-        if not others:
-            return choice.worst_usd
+    def _worst(self, choice: Choice, ask: Ask, instead: Sequence[Model], beside: Sequence[Model]) -> Usd | None:
+        """The dearest way it can end. A call that fails costs nothing or is all that is paid, so one of `instead` takes
+        the last step's place; a hedge is paid as well, and so is every answer that a filter cut before one of `beside`
+        was asked."""
         known = {c.model.name: c.worst_usd for c in ask.candidates}
-        new = [m for m in others if m.name not in known]
-        # A single call that fails costs nothing or is all that is paid; a checked step, a hedge, or an answer that its
-        # filter cut is paid beside what follows.
-        beside = ask.options.hedge or len(choice.steps) > 1 or bool(ask.options.content_fallbacks)
-        if not (new or beside):
-            return choice.worst_usd
-        known |= {m.name: price(m, ask.demand, self.corrections)[1] for m in new}
-        dearest = [known[m.name] for m in others]
-        if choice.worst_usd is None or any(usd is None for usd in dearest):
+        known |= {m.name: price(m, ask.demand, self.corrections)[1] for m in (*instead, *beside) if m.name not in known}
+        last = total([known[m.name] for m in choice.steps[-1].models])
+        dearest = largest([known[m.name] for m in instead])
+        answered = largest([last, dearest])
+        if choice.worst_usd is None or last is None or answered is None:
             return None
-        top = max(usd for usd in dearest if usd is not None)
-        return total([choice.worst_usd, top]) if beside else max(choice.worst_usd, top)
+        hedge = dearest if ask.options.hedge else Decimal(0)
+        return total([choice.worst_usd - last, answered, hedge, *(known[m.name] for m in beside)])
+
+
+def largest(parts: Sequence[Usd | None]) -> Usd | None:
+    """The largest, 0 of none; None when a part is unknown."""
+    return None if any(part is None for part in parts) else max((p for p in parts if p is not None), default=Decimal(0))
 
 
 def usable(models: tuple[Model, ...], option: str, request: ChatRequest, allowed: Allowed) -> tuple[Model, ...]:

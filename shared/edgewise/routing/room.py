@@ -145,7 +145,7 @@ class Room:
         if options.guarantee and asked.many and name not in PROVED:
             # A promise that a key's owner was given is not undone by a strategy that a request names.
             name = "learned"
-        choice = self._rescue.complete(BY_NAME[name](ask), ask, request, plan.models)
+        choice = self._rescue.complete(BY_NAME[name](ask), ask, request, plan.models, capped=plan.capped)
         learns = options.shadow or options.guarantee or choice.strategy == "learned"
         return self.learning.mark(choice, ask, plan.tenant) if asked.many and learns else choice
 

@@ -27,7 +27,7 @@ def from_plan(ask: Ask, plan: Scored, strategy: str, reason: str, others: Sequen
         strategy=strategy,
         reason=reason,
         expected=Estimate(round(plan.quality, 4), plan.cost_usd, plan.latency_ms),
-        worst_usd=worst_of(ask, (plan.first, (final,)) if plan.strong else (plan.first,), [plan.grader]),
+        worst_usd=worst_of((plan.first, (final,)) if plan.strong else (plan.first,), [plan.grader]),
         fallbacks=tuple(c.model for c in by_nearness(ask, final)),
         features=dict(ask.features),
         considered=tuple(row(other, chosen=other is plan) for other in (others or (plan,))[:12]),
@@ -40,15 +40,10 @@ def first_step(ask: Ask, first: Sequence[Candidate], grader: Grader | None = Non
     return Step(tuple(c.model for c in first), check, at_least, grader.model if grader is not None else None)
 
 
-def worst_of(ask: Ask, steps: Sequence[Sequence[Candidate]], graders: Sequence[Grader | None] = ()) -> Usd | None:
-    """Every step and every verdict is paid in full, and the last may be answered by its dearest fallback."""
-    *early, last = steps
-    fallback = max((c.worst_usd for c in by_nearness(ask, last[0]) if c.worst_usd is not None), default=None)
-    final = total([c.worst_usd for c in last])
-    if final is not None and fallback is not None:
-        final = max(final, fallback)
+def worst_of(steps: Sequence[Sequence[Candidate]], graders: Sequence[Grader | None] = ()) -> Usd | None:
+    """Every step and every verdict is paid in full."""
     verdicts = [grader.worst_usd for grader in graders if grader is not None]
-    return total([*(c.worst_usd for step in early for c in step), *verdicts, final])
+    return total([*(c.worst_usd for step in steps for c in step), *verdicts])
 
 
 def tiers(ask: Ask, chain: Sequence[Candidate], strategy: str, reason: str) -> Choice:
@@ -62,7 +57,7 @@ def tiers(ask: Ask, chain: Sequence[Candidate], strategy: str, reason: str) -> C
         strategy=strategy,
         reason=f"{reason}, {verdicts}" if verdicts else reason,
         expected=_expected(chain, graders),
-        worst_usd=worst_of(ask, [(c,) for c in chain], graders),
+        worst_usd=worst_of([(c,) for c in chain], graders),
         fallbacks=tuple(c.model for c in by_nearness(ask, last) if c.model not in [x.model for x in chain]),
         features=dict(ask.features),
         considered=tuple(plan_row([c], c.quality, c.cost_usd, c.latency_ms) for c in chain),

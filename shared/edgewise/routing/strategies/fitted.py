@@ -37,7 +37,7 @@ def choose(ask: Ask) -> Choice | None:
         strategy="hybrid",
         reason=f"fitted plan {key.label()}: {ask.extra['tested']}",
         expected=Estimate(round(quality, 4), Decimal(repr(round(cost, 10))), steps[0][0].latency_ms),
-        worst_usd=worst_of(ask, steps),
+        worst_usd=worst_of(steps),
         fallbacks=tuple(c.model for c in by_nearness(ask, final)),
         features=dict(ask.features),
         considered=tuple(

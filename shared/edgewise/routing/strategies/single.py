@@ -18,25 +18,19 @@ def one(
     rest: Sequence[Candidate] | None = None,
     considered: tuple[Mapping[str, Any], ...] = (),
 ) -> Choice:
-    """One model, with the others as fallbacks for failures, nearest in tier first unless `rest` orders them."""
+    """One model, with the others as fallbacks for failures, nearest in tier first unless `rest` orders them. What they
+    may cost is added by whoever decides that they may step in (`rescue`)."""
     others = [c for c in (by_nearness(ask, chosen) if rest is None else rest) if c.model != chosen.model]
     return Choice(
         steps=(Step((chosen.model,)),),
         strategy=strategy,
         reason=reason,
         expected=Estimate(chosen.quality, chosen.cost_usd, chosen.latency_ms),
-        worst_usd=worst(chosen.worst_usd, others),
+        worst_usd=chosen.worst_usd,
         fallbacks=tuple(c.model for c in others),
         features=dict(ask.features),
         considered=considered or tuple(plan_row([c], c.quality, c.cost_usd, c.latency_ms) for c in ask.candidates[:12]),
     )
-
-
-def worst(first: Usd | None, others: Sequence[Candidate]) -> Usd | None:
-    """The dearest way it can end: the first answers, or fails uncharged and the dearest other does."""
-    if first is None:
-        return None
-    return max([first, *(c.worst_usd for c in others if c.worst_usd is not None)])
 
 
 def by_nearness(ask: Ask, chosen: Candidate) -> list[Candidate]:
