@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum
+from math import nan
 from typing import Any
 
 import pytest
@@ -199,6 +203,72 @@ def _typed(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return (type(value).__name__, tuple(_typed(v) for v in value))
     return (type(value).__name__, repr(value))
+
+
+class Secret(str):
+    """Shows every value alike."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class Size(Enum):
+    SMALL = 1
+    LARGE = 2
+
+    def __str__(self) -> str:
+        return "a size"
+
+
+class Fine(datetime):
+    """Holds more than its plain type shows."""
+
+    nanoseconds = 0
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}+{self.nanoseconds}ns"
+
+
+def test_what_shows_itself_alike_or_holds_more_is_told_apart_all_the_same() -> None:
+    @cached
+    def f(x: Any) -> None: ...
+
+    one, other = Fine(2026, 1, 1), Fine(2026, 1, 1)
+    other.nanoseconds = 1
+    pairs = [(Secret("a"), Secret("b")), (Secret("a"), "a"), (Size.SMALL, Size.LARGE), (Size.SMALL, 1), (one, other)]
+    for each in pairs:
+        assert len({memo_of(f).key_of((x,), {}) for x in each}) == 2, each
+
+
+@pytest.mark.parametrize("value", [(1, 2), {"a": (1,)}, {1: 2}, date(2026, 1, 1), Point(1, 2), Size.SMALL, nan])
+async def test_what_json_would_change_is_never_kept_in_a_store(value: Any, clock: FakeClock) -> None:
+    """A second call must not answer a list where the first gave a tuple."""
+
+    @cached(tier=LocalStore(clock), clock=clock)
+    async def thing() -> Any:
+        return value
+
+    assert [await thing(), await thing(), memo_of(thing).calls] == [value, value, 2]
+
+
+async def test_what_can_be_used_only_once_is_refused() -> None:
+    """A kept generator would be empty for whoever comes second."""
+
+    @cached
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    @cached
+    async def later() -> AsyncIterator[int]:
+        yield 1
+
+    @cached
+    def waits() -> Any:
+        return asyncio.sleep(0)
+
+    for function in (numbers, later, waits):
+        with pytest.raises(TypeError, match="only once"):
+            function()
 
 
 def test_what_has_no_value_is_refused_unless_a_key_says_what_counts() -> None:

@@ -9,7 +9,8 @@ result, or get its exception; exceptions are never kept. Trouble with the store 
 
 Arguments are told apart by type and value (`1`, `1.0`, `True` and `"1"` are four), whatever the order of keywords and
 whether a default was spelled out. What has no value of its own, such as an object or `self`, is refused: name what
-counts with `key=`. A result from memory is the same object for everyone; do not change it.
+counts with `key=`. A result from memory is the same object for everyone; do not change it. One that can be used once
+only, such as a generator, is refused; over a store one that JSON would change is never kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import functools
 import hashlib
 import inspect
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
@@ -83,7 +84,7 @@ class Memo:
         self.calls += 1
         kept: bool | None = None
         try:
-            value = await self._function(*args, **kwargs)
+            value = _lasting(await self._function(*args, **kwargs))
             kept = await self._tier.put(key, value)
         finally:
             if found is not None:
@@ -123,7 +124,7 @@ class Memo:
         self.calls += 1
         kept: bool | None = None
         try:
-            value = self._function(*args, **kwargs)
+            value = _lasting(self._function(*args, **kwargs))
             kept = self._run(self._tier.put(key, value))
         finally:
             if found is not None:
@@ -233,21 +234,38 @@ class _Loop:
 _LOOP = _Loop()
 
 
+def _lasting(value: Any) -> Any:
+    """`value`, unless its first user would use it up."""
+    if isinstance(value, Iterator | AsyncIterator | Awaitable):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(f"@cached cannot keep a {type(value).__name__}: it can be used only once")
+    return value
+
+
+_PLAIN = (bool, int, float, str, bytes, Decimal, UUID, datetime, date, time)
+
+
 def _spelled(value: Any) -> str:
     """Text that is equal exactly for equal types and values."""
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if value is None:
+        return kind
+    if isinstance(value, Enum):
+        return f"{kind}.{value.name}"
+    for plain in _PLAIN:
+        if isinstance(value, plain):
+            # The plain type's spelling and its own: a subclass may show all values alike, as secrets do, or hold more.
+            return f"{kind}:{plain.__repr__(value)}:{'' if type(value) is plain else repr(value)}"
     match value:
-        case None | bool() | int() | float() | str() | bytes() | Decimal() | UUID() | datetime() | date() | time():
-            return f"{type(value).__name__}:{value!r}"
-        case Enum():
-            return f"{type(value).__module__}.{value}"
         case list() | tuple():
-            return f"{type(value).__name__}[{','.join(map(_spelled, value))}]"
+            return f"{kind}[{','.join(map(_spelled, value))}]"
         case set() | frozenset():
-            return f"{type(value).__name__}{{{','.join(sorted(map(_spelled, value)))}}}"
+            return f"{kind}{{{','.join(sorted(map(_spelled, value)))}}}"
         case dict():
             pairs = sorted(f"{_spelled(k)}={_spelled(v)}" for k, v in value.items())
-            return f"dict{{{','.join(pairs)}}}"
+            return f"{kind}{{{','.join(pairs)}}}"
     if is_dataclass(value) and not isinstance(value, type):
         inner = ",".join(f"{f.name}={_spelled(getattr(value, f.name))}" for f in fields(value))
-        return f"{type(value).__module__}.{type(value).__qualname__}({inner})"
+        return f"{kind}({inner})"
     raise TypeError(f"@cached cannot tell {type(value).__name__} values apart; say what counts with key=")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Protocol
 
 from edgewise.cache.lease import Leases, Patience, follow, renew_while_leading
@@ -95,13 +96,16 @@ class InStore:
         return None if kept is None else Value(kept.entry.answer.completion.get("value"))
 
     async def put(self, key: str, value: Any) -> bool:
+        if not _is_json(value):
+            # It would come back as something else: a tuple as a list, a date as text.
+            return False
         now = self.clock.now()
         until = now + self.ttl_s
         entry = Entry(key, Answer({"value": value}), now, until, until, model=self.name, provider=SCOPE)
         try:
             return await self.where.put(SCOPE, Kept(entry, namespace=self.name))
         except StoreError:
-            # A value that is not JSON, or no store: the function is simply called again next time.
+            # No store: the function is simply called again next time.
             return False
 
     async def delete(self, key: str) -> None:
@@ -140,3 +144,13 @@ class InStore:
         except StoreError:
             # It runs out by itself.
             return
+
+
+def _is_json(value: Any) -> bool:
+    """Whether JSON gives back the very same value."""
+    kind = type(value)
+    if kind is list:
+        return all(map(_is_json, value))
+    if kind is dict:
+        return all(type(name) is str and _is_json(inner) for name, inner in value.items())
+    return kind in (str, int, bool, type(None)) or (kind is float and isfinite(value))
