@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -124,6 +125,29 @@ async def test_work_taken_in_earlier_is_done_as_the_key_stands_now(rig: Rig) -> 
     await rig.keys.save(replace(row, revoked_at=rig.clock.now()))
     with pytest.raises(NotAuthenticated):
         await rig.room.impersonate("acme", "k_1", CHAT)
+
+
+async def test_many_lines_of_a_key_read_it_once_each_and_its_tenant_once_in_a_while(rig: Rig) -> None:
+    await rig.key(scopes=["batches", "chat"])
+    read: Counter[str] = Counter()
+
+    def counted(name: str) -> Any:
+        inner = getattr(rig.keys, name)
+
+        def read_it(asked: str) -> Any:
+            read[name] += 1
+            return inner(asked)
+
+        return read_it
+
+    rig.keys.by_id, rig.keys.tenant = counted("by_id"), counted("tenant")  # type: ignore[method-assign]
+    for _ in range(5):
+        await rig.room.impersonate("acme", "k_1", CHAT)
+    assert read == {"by_id": 5, "tenant": 1}
+    await rig.tenant("acme", {"per": "day", "usd": "1"})
+    await rig.clock.advance(10)
+    found = await rig.room.impersonate("acme", "k_1", CHAT)
+    assert len(found.settings["tenant_budgets"]) == 1, "a change is known after seconds"
 
 
 async def test_a_worker_that_has_just_started_knows_the_bans(rig: Rig) -> None:

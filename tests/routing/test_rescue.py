@@ -60,10 +60,13 @@ async def test_only_who_may_step_in_is_held_for() -> None:
         free = await stage.choose(request(model=f"auto:{strategy}"))
         strict = await stage.choose(request(model=f"auto:{strategy}", routing={"allow_fallbacks": False}))
         asked = [m.name for step in strict.steps for m in step.models]
-        whole = [
-            (await stage.choose(request(model=name, routing={"allow_fallbacks": False}))).worst_usd for name in asked
-        ]
-        assert free.worst_usd is not None and strict.worst_usd == sum(usd for usd in whole if usd) <= free.worst_usd
+        assert free.worst_usd is not None and strict.worst_usd == await _together(stage, asked) <= free.worst_usd
+
+
+async def _together(stage: Stage, names: list[str]) -> Decimal:
+    """What these models cost at most, each asked by its name and nobody in its place."""
+    alone = [await stage.choose(request(model=name, routing={"allow_fallbacks": False})) for name in names]
+    return sum((choice.worst_usd for choice in alone if choice.worst_usd is not None), Decimal(0))
 
 
 async def test_what_a_list_has_of_unknown_price_is_not_asked_under_a_budget() -> None:
@@ -82,10 +85,7 @@ async def test_every_answer_that_a_filter_cut_is_held_for() -> None:
     stage.caller.script = lambda _: cut
     _, live = await stage.ask(request(model="small/mini", routing=listed))
     assert live.answer is not None and len(stage.trail) == 3
-    each = [
-        (await stage.choose(request(model=m.name, routing={"allow_fallbacks": False}))).worst_usd for m in choice.models
-    ]
-    assert choice.worst_usd == sum(usd for usd in each if usd is not None)
+    assert choice.worst_usd == await _together(stage, [model.name for model in choice.models])
 
 
 async def test_options_of_the_key_and_the_alias_reach_the_drive() -> None:

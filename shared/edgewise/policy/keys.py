@@ -101,6 +101,7 @@ class KeyRing:
         self._keep_s = keep_s
         self._keep = keep
         self._found: dict[bytes, _Held] = {}
+        self._tenants: dict[str, tuple[float, TenantRow | None]] = {}
 
     async def find(self, token: str, hashed: bytes, pepper: bytes) -> Known | None:
         """The key's holder, or None: unknown, expired and revoked look the same from outside.
@@ -127,16 +128,27 @@ class KeyRing:
         return held
 
     async def by_id(self, key_id: str) -> Known | None:
-        """The holder of the key with this public id; None as for `find`. For work that was taken in earlier."""
+        """The holder of the key with this public id; None as for `find`. For work that was taken in earlier, which may
+        be many lines: the key is read for each, so that one that is revoked spends nothing more, its tenant is not."""
         row = await self.store.by_id(key_id)
         now = self._clock.now()
         if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
             return None
-        return known_of(row, await self.store.tenant(row.tenant))
+        return known_of(row, await self._tenant(row.tenant))
+
+    async def _tenant(self, tenant: str) -> TenantRow | None:
+        again_at, found = self._tenants.get(tenant, (0.0, None))
+        if again_at <= self._clock.tick():
+            if len(self._tenants) >= self._keep:
+                self._tenants.pop(next(iter(self._tenants)))
+            found = await self.store.tenant(tenant)
+            self._tenants[tenant] = (self._clock.tick() + self._keep_s, found)
+        return found
 
     def forget(self) -> None:
         """Look everything up anew (after a change made through this process)."""
         self._found.clear()
+        self._tenants.clear()
 
 
 def known_of(row: KeyRow, tenant: TenantRow | None) -> Known:
