@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from edgewise.aws import Table
 from edgewise.cache.build import near_of, room_of, store_of
 from edgewise.cache.dynamodb_tally import DynamoTally
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.popular import MOST_COUNTED, LocalTally, Popular, Question, Tally, day_of
-from edgewise.chat import CacheAsk
+from edgewise.cache.room import CacheRoom
+from edgewise.chat import Answer, CacheAsk
 from edgewise.clock import FakeClock
-from tests.cache.parts import key_of, plan_of, query_of
+from edgewise.errors import UpstreamRefused
+from edgewise.words import Hit
+from tests.cache.parts import ATTEMPT, answer_of, key_of, plan_of, query_of
 
 
 @pytest.fixture(params=["local", "dynamodb"])
@@ -32,18 +36,49 @@ async def test_counts_of_all_processes_add_up(tally: Tally) -> None:
 
 
 async def test_a_room_tells_every_minute(clock: FakeClock) -> None:
-    """Hits and misses alike are counted, and told when a minute has passed."""
+    """What was kept and what was hit is counted, and told when a minute has passed."""
     options = CacheOptions(keep_requests=True)
     room = room_of(clock, options, near_of(clock, "lru", 9, 9_999), store_of(clock, None, None, 1))
     assert room.popular is not None
-    for _ in range(3):
-        verdict = await room.look(query_of(), plan_of())
-        await room.give_up(query_of(), getattr(verdict, "lead", None), None)
+    await answered(room, answer_of())
+    for _ in range(2):
+        assert isinstance(await room.look(query_of(), plan_of()), Hit)
     await clock.advance(60)
     assert await room.popular.tally.top(day_of(clock.now()), "acme", 5) == []
     await room.look(query_of(), plan_of())
     (found,) = await room.popular.tally.top(day_of(clock.now()), "acme", 5)
     assert (found.times, found.body) == (4, plan_of().request.body)
+
+
+async def answered(room: CacheRoom, answer: Answer, text: str = "What is the capital of France?") -> None:
+    query = query_of(text)
+    verdict = await room.look(query, plan_of())
+    await room.offer(query, plan_of(), getattr(verdict, "lead", None), answer, ATTEMPT)
+
+
+async def test_what_cannot_be_kept_is_not_counted(clock: FakeClock) -> None:
+    """Warming it would cost a call each time and fill nothing; a refusal that is kept for seconds is no answer."""
+    options = CacheOptions(keep_requests=True)
+    room = room_of(clock, options, near_of(clock, "lru", 9, 9_999), store_of(clock, None, None, 1))
+    assert room.popular is not None
+    for _ in range(3):
+        await answered(room, answer_of("Once upon a", finish="length"), "Tell me all.")
+        verdict = await room.look(query_of("status"), plan_of())
+        await room.give_up(query_of("status"), getattr(verdict, "lead", None), UpstreamRefused("no"))
+    await answered(room, answer_of())
+    await room.popular.flush()
+    found = await room.popular.tally.top(day_of(clock.now()), "acme", 5)
+    assert [q.key for q in found] == [query_of().key]
+
+
+async def test_a_body_that_fits_no_row_keeps_no_other_from_being_told(cache_table: Table, clock: FakeClock) -> None:
+    popular = Popular(clock, DynamoTally(cache_table, clock))
+    long = {"model": "m", "messages": [{"role": "user", "content": "".join(str(n) for n in range(150_000))}]}
+    for _ in range(2):
+        popular.saw(query_of("long"), plan_of(body=long))
+    popular.saw(query_of("short"), plan_of())
+    await popular.flush()
+    assert [q.key for q in await popular.tally.top(day_of(clock.now()), "acme", 5)] == [query_of("short").key]
 
 
 def test_nothing_is_kept_unless_wanted(clock: FakeClock) -> None:

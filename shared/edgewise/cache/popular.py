@@ -2,7 +2,8 @@
 
 Off unless the operator turns it on, because it keeps what was asked: the record never does. Each process counts for
 itself and adds its counts to the day's tally now and then; a question that was asked once is not worth a write unless
-there is room. Requests that leave no traces (no-store, flagged) are not counted.
+there is room. Requests that leave no traces (no-store, flagged) are not counted, nor those whose answer cannot be
+kept: warming would pay for them and fill nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import orjson
+
 from edgewise.clock import Clock
 from edgewise.words import Plan, Query
 
@@ -19,6 +22,8 @@ FLUSH_S = 60.0
 MOST_COUNTED = 2_000
 MOST_ROWS = 50
 """Rows in one flush: the most asked."""
+MOST_BYTES = 100_000
+"""Of a body that is told; an item holds four times as much."""
 KEPT_DAYS = 3
 
 
@@ -72,6 +77,8 @@ class Popular:
         counts, self._counts = self._counts, {}
         most = sorted(counts.items(), key=lambda item: -item[1][0])[:MOST_ROWS]
         for (scope, key), (times, body) in most:
+            if len(orjson.dumps(body)) > MOST_BYTES:
+                continue
             await self.tally.add(day_of(self._clock.now()), Question(scope, key, times, body))
 
 

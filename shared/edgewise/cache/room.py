@@ -88,9 +88,14 @@ class CacheRoom:
             self.stats.trouble["look"] += 1
             verdict = Miss("cache-error")
         self.stats.saw(verdict)
+        if isinstance(verdict, Hit) and verdict.entry.status == 200:
+            await self._count(query, plan)
+        return verdict
+
+    async def _count(self, query: Query, plan: Plan) -> None:
+        """An answer was there, or could be kept: only such a question is worth warming."""
         if self.popular is not None and self.popular.saw(query, plan):
             await self._keeper.later(self._flush(self.popular))
-        return verdict
 
     async def _flush(self, popular: Popular) -> None:
         try:
@@ -199,7 +204,10 @@ class CacheRoom:
 
     async def offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
         """'kept', or why the answer was not, as one field term. Never raises."""
-        return await self._keeper.offer(query, plan, lead, answer, attempt)
+        word = await self._keeper.offer(query, plan, lead, answer, attempt)
+        if word == "kept":
+            await self._count(query, plan)
+        return word
 
     async def give_up(self, query: Query, lead: Any, error: EdgewiseError | None) -> None:
         """Never raises. `error` is what the provider answered, if anything."""
