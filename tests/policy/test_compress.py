@@ -102,6 +102,25 @@ def test_old_turns_go_whole_and_the_last_stays() -> None:
     assert same is request and saved == 0
 
 
+def test_who_asks_the_same_again_still_asks() -> None:
+    """A provider refuses an empty message, and a question that is repeated is a question."""
+    request = chat(("user", LONG), ("assistant", "no"), ("user", LONG))
+    assert compress(request, Compress(duplicates=True))[0] is request
+
+
+def test_what_the_operator_said_in_the_middle_outlives_the_turns_around_it() -> None:
+    request = chat(("user", LONG * 4), ("assistant", "ok"), ("system", "In French now."), ("user", "and?"))
+    shorter, _ = compress(request, Compress(history_tokens=64))
+    assert [m["content"] for m in shorter.messages] == ["In French now.", "and?"]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "    " + " " * 200_000 + "x", "\t" + " \t" * 100_000 + "x"])
+def test_no_text_is_refused_nor_read_again_and_again(text: str) -> None:
+    """Each character of a long run once: were it from every place in it, this would take minutes."""
+    request = chat(("user", text))
+    assert compress(request, Compress(whitespace=True))[0] is request
+
+
 def test_the_examples_most_like_the_question_stay_in_order() -> None:
     def example(question: str, answer: str) -> list[dict[str, str]]:
         return [

@@ -29,11 +29,13 @@ Message = Mapping[str, Any]
 Change = Callable[[str], str]
 
 MIN_DUPLICATE_CHARS = 120
+OPERATOR = ("system", "developer")
 EXAMPLE = ("example_user", "example_assistant")
 _FENCE = later(r"(```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z))", re.DOTALL)
 _KEPT_SPAN = later(r"(`[^`\n]*`|\"[^\"\n]*\")")
 _SPACES = later(r"(?<=\S) {2,}(?=\S)")
-_TRAILING = later(r"[ \t]+(?=\n)")
+# Begun at a run's beginning only: from each place within one, a long run would be read to its end anew.
+_TRAILING = later(r"(?<![ \t])[ \t]+(?=\n)")
 _BLANKS = later(r"\n{3,}")
 _WORD = later(r"\w+")
 
@@ -72,14 +74,16 @@ def compress(request: ChatRequest, wanted: Compress, likeness: Likeness | None =
 
 
 def _with_text(message: Message, change: Change) -> Message:
-    """A user's message with `change` made to its prose: what is between fences, and no JSON document."""
+    """A user's message with `change` made to its prose: what is between fences, and no JSON document. A text of which
+    nothing would be left stays: who asks the same again still asks, and providers refuse empty texts."""
 
     def prose(text: str) -> str:
         if _is_json(text):
             return text
         pieces = _FENCE.split(text)
         pieces[::2] = [change(piece) for piece in pieces[::2]]
-        return "".join(pieces)
+        changed = "".join(pieces)
+        return changed if changed.strip() else text
 
     content = message.get("content")
     if message.get("role") != "user":
@@ -102,6 +106,8 @@ def _is_json(text: str) -> bool:
         json.loads(text)
     except ValueError:
         return False
+    except RecursionError:
+        return True  # or as good as: nobody's prose
     return True
 
 
@@ -140,7 +146,7 @@ def _fresh(text: str, seen: set[str]) -> str:
 def _turns(messages: list[Message]) -> tuple[list[Message], list[list[Message]]]:
     """The operator's messages at the head, and the conversation in turns, each from a user's message on."""
     at = 0
-    while at < len(messages) and messages[at].get("role") in ("system", "developer"):
+    while at < len(messages) and messages[at].get("role") in OPERATOR:
         at += 1
     turns: list[list[Message]] = []
     for message in messages[at:]:
@@ -157,7 +163,9 @@ def _trim(messages: list[Message], most: int) -> list[Message]:
     while kept > 0 and (kept == len(turns) or total + sizes[kept - 1] <= most):
         kept -= 1
         total += sizes[kept]
-    return head + [message for turn in turns[kept:] for message in turn]
+    # What the operator says in the middle of a conversation holds from there on.
+    said = [message for turn in turns[:kept] for message in turn if message.get("role") in OPERATOR]
+    return head + said + [message for turn in turns[kept:] for message in turn]
 
 
 def _select_examples(messages: list[Message], most: int, likeness: Likeness) -> list[Message]:
