@@ -21,7 +21,7 @@ EXPOSED: Final = (
     "x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens, "
     "x-edgewise-cache, x-edgewise-cache-kind, x-edgewise-cache-reason, x-edgewise-cache-key, x-edgewise-similarity, "
     "x-edgewise-model, x-edgewise-provider, x-edgewise-route-reason, x-edgewise-attempts, x-edgewise-cost-usd, "
-    "x-edgewise-saved-usd, x-edgewise-overhead-ms, x-edgewise-confidence"
+    "x-edgewise-saved-usd, x-edgewise-overhead-ms, x-edgewise-confidence, x-edgewise-confidence-source"
 )
 """What a page in a browser may read."""
 
@@ -88,6 +88,8 @@ def _of_live(headers: dict[str, str], served: Served) -> None:
         headers["x-edgewise-route-reason"] = clean(reason)
     if live.confidence is not None:
         headers["x-edgewise-confidence"] = f"{live.confidence:.3f}"
+        if live.confidence_source:
+            headers["x-edgewise-confidence-source"] = clean(live.confidence_source)
     if live.chunks is None:
         headers["x-edgewise-attempts"] = str(len(served.attempts))
         headers["x-edgewise-cost-usd"] = _cost(served)
