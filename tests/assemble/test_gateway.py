@@ -9,6 +9,7 @@ import pytest
 
 from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
+from edgewise.clock import SystemClock
 from edgewise.settings import Settings
 from tests.api.client import Client, Got
 
@@ -91,7 +92,7 @@ async def test_a_wrong_hit_that_is_reported_is_not_served_again(gateway: Gateway
     assert told(hit, "cache") == "hit"
     opinion = {"request_id": hit.headers["x-request-id"], "score": -1, "reason": "wrong_hit"}
     if by == "key":
-        opinion |= {"request_id": "req_elsewhere", "cache_key": told(hit, "cache-key")}
+        opinion |= {"request_id": SystemClock().token("req_"), "cache_key": told(hit, "cache-key")}
     assert (await gateway.call("POST", "/feedback", key, opinion)).status == 200
     assert told(await gateway.say("wrong?", key), "cache") == "miss"
 

@@ -31,9 +31,12 @@ async def said(opened: Opened, text: str, key: str = ROOT) -> Got:
     return got
 
 
-async def reported(gateway: Gateway, hit: Got, key: str = ROOT) -> None:
+async def reported(gateway: Gateway, hit: Got, key: str = ROOT) -> bool:
+    """Whether the report took the entry away."""
     opinion = {"request_id": hit.headers["x-request-id"], "score": -1, "reason": "wrong_hit"}
-    assert (await gateway.call("POST", "/feedback", key, opinion)).status == 200
+    got = await gateway.call("POST", "/feedback", key, opinion)
+    assert got.status == 200
+    return bool(got.json["effects"] == ["removed"])
 
 
 def rows(table: Table, kind: str) -> AsyncIterator[Item]:
@@ -59,7 +62,7 @@ async def test_a_hit_by_meaning_is_found_wherever_it_is_reported_and_teaches(
     assert told(hit, "cache-kind") == "semantic"
     note = one.notes[-1]
     assert note.features["namespace"] == "acme/default" and note.features["same"] > 0.5
-    await reported(other.gateway, hit, key)
+    assert await reported(other.gateway, hit, key)
     labels = await bounds(state_table)
     assert labels["bound#acme/default"] > 0 and labels["bound#*"] > 0
     assert told(await said(other, QUESTION, key), "cache") == "miss"
@@ -71,7 +74,7 @@ async def test_another_tenants_report_changes_nothing(two: tuple[Opened, Opened]
     await said(one, QUESTION, mine)
     hit = await said(one, REWORDED, mine)
     for each in (one, other):
-        await reported(each.gateway, hit, theirs)
+        assert not await reported(each.gateway, hit, theirs)
     assert await bounds(state_table) == {}
     assert told(await said(other, QUESTION, mine), "cache") == "hit"
 
@@ -91,5 +94,5 @@ async def test_a_hit_that_is_long_ago_is_forgotten(two: tuple[Opened, Opened], s
     hit = await said(one, REWORDED)
     (row,) = [item async for item in rows(state_table, "hit#")]
     await state_table.put({**row, "expires_at": int(FakeClock().time) - 10**9})
-    await reported(other.gateway, hit)
+    assert not await reported(other.gateway, hit)
     assert told(await said(other, QUESTION), "cache") == "hit"

@@ -14,7 +14,7 @@ from edgewise.cache.freshness import Lifetimes
 from edgewise.cache.local import LocalStore
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, NoMeaning, StoreError
-from edgewise.cache.purge import Rule, rule_of
+from edgewise.cache.purge import LocalRules, Rule, rule_of
 from edgewise.cache.room import CacheRoom
 from edgewise.chat import Answer, CacheAsk
 from edgewise.clock import FakeClock
@@ -402,11 +402,38 @@ class TestMeaning:
         meaning = Meaningful(clock)
         room = small_room(clock, meaning=meaning)
         await fill(room, query_of(), plan_of())
-        assert await room.wrong_hit("acme", query_of().key) is True
+        assert await room.wrong_hit("acme", query_of().key)
         assert meaning.removed == [query_of().key]
         assert meaning.lessons == [(query_of().key, True)]
         await clock.advance(1)
         miss(await room.look(query_of(), plan_of()))
+
+    async def test_a_report_of_what_is_not_there_leaves_no_rule(self, clock: FakeClock) -> None:
+        """Every process reads the rules again and again: who makes keys up must not fill them. One that names an
+        entry is forgotten when its last copy has expired."""
+        meaning, rules = Meaningful(clock), LocalRules()
+        room = CacheRoom(
+            clock, CacheOptions(), near_of(clock, "lru", 9, 99_999), LocalStore(clock), rules=rules, meaning=meaning
+        )
+        await fill(room, query_of(), plan_of())
+        assert not await room.wrong_hit("acme", "0" * 64)
+        assert not await room.wrong_hit("umbrella", query_of().key)
+        assert await rules.load() == [] and len(meaning.lessons) == 2
+        hit(await room.look(query_of(), plan_of()))
+        assert await room.wrong_hit("acme", query_of().key)
+        assert not await room.wrong_hit("acme", query_of().key)
+        assert len(await rules.load()) == 1
+        await clock.advance(CacheOptions().lifetimes.ttl_s + 1)
+        await room.purge(rule_of(clock.now(), tag="x"))
+        assert [rule.tag for rule in await rules.load()] == ["x"]
+
+    async def test_an_entry_that_is_in_memory_alone_is_reported_too(self, clock: FakeClock) -> None:
+        store = LocalStore(clock)
+        room = small_room(clock, store)
+        await fill(room, query_of(), plan_of())
+        await store.delete("acme", query_of().key)
+        assert await room.wrong_hit("acme", query_of().key)
+        assert miss(await room.look(query_of(), plan_of())).reason == "purged"
 
 
 class TestPurge:

@@ -125,7 +125,7 @@ async def _session(stack: Stack, key: str) -> list[Got]:
         (ROOT, "POST", "/v1/chat/completions", CHAT),
         (key, "GET", "/v1/models", None),
         (key, "GET", "/v1/usage", None),
-        (key, "POST", "/v1/feedback", {"request_id": "req_1", "rating": "up"}),
+        (key, "POST", "/v1/feedback", {"request_id": stack.house.clock.token("req_"), "rating": "up"}),
         (ROOT, "GET", "/admin/keys", None),
         (ROOT, "GET", "/admin/bans", None),
         (ROOT, "GET", "/admin/stats", None),

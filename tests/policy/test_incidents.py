@@ -271,7 +271,9 @@ async def test_keys_in_logs_a_secret_never_appears_in_any_output() -> None:
         await house.client(key).ask("GET", "/v1/models/" + CANARY),
         await house.client().ask("POST", "/admin/keys", {CANARY: 1}),
         await house.client().ask("GET", f"/admin/keys/{CANARY}"),
-        await house.client(key).ask("POST", "/v1/feedback", {"request_id": "r", "score": 1, "comment": CANARY}),
+        await house.client(key).ask(
+            "POST", "/v1/feedback", {"request_id": house.clock.token("req_"), "score": 1, "comment": CANARY}
+        ),
         await house.client(None).ask("GET", "/healthz", headers={"authorization": f"Bearer {CANARY}"}),
     ]
     logged = b"".join(house.lines).decode()

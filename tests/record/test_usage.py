@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 from edgewise.aws import Table
 from edgewise.clock import FakeClock
 from edgewise.errors import Unavailable
+from edgewise.jobs.batch import request_id
 from edgewise.record.dynamodb import DynamoFeedback, DynamoRollups
 from edgewise.record.emf import metrics_of
-from edgewise.record.feedback import Feedback, FeedbackStore, MemoryFeedback, Opinion
+from edgewise.record.feedback import KEEP_S, SKEW_S, Feedback, FeedbackStore, Heard, MemoryFeedback, Opinion, may_exist
 from edgewise.record.histogram import bucket, percentile
 from edgewise.record.rollups import EVERYBODY, Cell, MemoryRollups, Rollups, RollupStore, Sums, total
 from tests.policy.house import PolicyHouse
@@ -143,9 +145,9 @@ async def test_an_opinion_given_twice_is_one(opinions: FeedbackStore) -> None:
 
     feedback = Feedback(opinions, lambda name, _: signals.append(name), [broken, hook])
     opinion = Opinion("req_1", "acme", "k_1", -1.0, "wrong_hit", "", 1_800_000_000.0)
-    assert await feedback.give(opinion)
-    assert not await feedback.give(opinion)
-    assert await feedback.give(Opinion("req_1", "acme", "k_1", 1.0, at=1_800_000_001.0))
+    assert (await feedback.give(opinion)).news
+    assert not (await feedback.give(opinion)).news
+    assert (await feedback.give(Opinion("req_1", "acme", "k_1", 1.0, at=1_800_000_001.0))).news
     assert [each.score for each in heard] == [-1.0, 1.0]
     assert signals.count("FeedbackCount") == 2
 
@@ -153,7 +155,40 @@ async def test_an_opinion_given_twice_is_one(opinions: FeedbackStore) -> None:
 async def test_of_many_who_say_the_same_at_once_one_brings_news(opinions: FeedbackStore) -> None:
     feedback = Feedback(opinions, lambda *_: None)
     opinion = Opinion("req_2", "acme", "k_1", 0.5, "", "", 1_800_000_000.0)
-    assert sum(await asyncio.gather(*(feedback.give(opinion) for _ in range(20)))) == 1
+    heard = await asyncio.gather(*(feedback.give(opinion) for _ in range(20)))
+    assert sum(each.news for each in heard) == 1
+
+
+async def test_an_opinion_says_what_it_did() -> None:
+    """Of every hook that knew what it is about; one that is no news did nothing."""
+
+    async def removes(_: Opinion) -> Literal["removed"]:
+        return "removed"
+
+    async def learns(_: Opinion) -> Literal["learned"] | None:
+        return None
+
+    feedback = Feedback(MemoryFeedback(), lambda *_: None, [removes, learns])
+    opinion = Opinion("req_3", "acme", "k_1", -1.0, "wrong_hit", "", 1_800_000_000.0)
+    assert await feedback.give(opinion) == Heard(True, ("removed",))
+    assert await feedback.give(opinion) == Heard(False)
+
+
+def test_whether_a_request_may_have_been_made_is_told_by_its_identifier(clock: FakeClock) -> None:
+    now = clock.now()
+    made, line = clock.token("req_"), request_id("batch_1", 7)
+    for known, at in ((made, now), (made, now - SKEW_S), (made, now + KEEP_S), (line, now), (line, now + 2 * KEEP_S)):
+        assert may_exist(known, at)
+    for unknown, at in (
+        ("nonsense", now),
+        ("req_x", now),
+        (clock.token("chatcmpl-"), now),
+        (made + "a", now),
+        ("req_" + "z" * 24, now),
+        (made, now - SKEW_S - 1),
+        (made, now + KEEP_S + 1),
+    ):
+        assert not may_exist(unknown, at), unknown
 
 
 async def test_feedback_is_taken_over_http() -> None:
@@ -162,12 +197,15 @@ async def test_feedback_is_taken_over_http() -> None:
     request_id = (await house.chat(made["key"])).headers["x-request-id"]
     client = house.client(made["key"])
     got = await client.ask("POST", "/v1/feedback", {"request_id": request_id, "rating": "down", "reason": "wrong"})
-    assert got.json == {"object": "feedback", "request_id": request_id, "score": -1.0, "changed": True}
+    said = {"object": "feedback", "request_id": request_id, "score": -1.0, "changed": True, "effects": []}
+    assert got.json == said
     assert house.opinions[0].tenant == "acme"
     again = await client.ask("POST", "/v1/feedback", {"request_id": request_id, "rating": "down", "reason": "wrong"})
     assert again.json["changed"] is False and len(house.opinions) == 1
     told = (await client.ask("GET", "/v1/usage")).json["total"]
     assert (told["feedback"], told["feedback_score"]) == (1, -1.0)
+    unknown = await client.ask("POST", "/v1/feedback", {"request_id": "req_invented", "score": -1})
+    assert (unknown.status, unknown.json["error"]["param"]) == (404, "request_id") and len(house.opinions) == 1
     for form in (
         {},
         {"request_id": request_id},

@@ -2,7 +2,8 @@
 
 `request_id` is the answer's `x-request-id`, which every OpenAI SDK hands out (`_request_id`). It finds a hit by meaning
 whichever process served it, for thirty days; an exact hit by its request alone only where it was served, and anywhere
-with `cache_key`, its `x-edgewise-cache-key`.
+with `cache_key`, its `x-edgewise-cache-key`. The answer says what the opinion did: whether it was new (`changed`), and
+whether it took a cached answer away or taught the router (`effects`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from edgewise.api import body
 from edgewise.api.door import credentials_of
 from edgewise.api.reply import reply
 from edgewise.clock import Clock
-from edgewise.errors import InvalidRequest
-from edgewise.record.feedback import REASONS, Feedback, Opinion
+from edgewise.errors import InvalidRequest, NotFound
+from edgewise.record.feedback import REASONS, Feedback, Opinion, may_exist
 from edgewise.words import Credentials, Principal
 
 Identify = Callable[[Credentials], Awaitable[Principal]]
@@ -38,8 +39,11 @@ def routes(identify: Identify, feedback: Callable[[], Feedback], clock: Clock) -
         who = await identify(credentials_of(request))
         raw = await body.read(request.receive, request.scope["headers"], MAX_BODY_BYTES)
         opinion = _opinion(body.parse(raw, 8), who, clock.now())
-        news = await feedback().give(opinion)
-        return reply({"object": "feedback", "request_id": opinion.request_id, "score": opinion.score, "changed": news})
+        if not may_exist(opinion.request_id, opinion.at):
+            raise NotFound("No request of the last 180 days has this id.", param="request_id")
+        heard = await feedback().give(opinion)
+        told = {"request_id": opinion.request_id, "score": opinion.score}
+        return reply({"object": "feedback", **told, "changed": heard.news, "effects": heard.effects})
 
     return [Route("/feedback", give, methods=["POST"])]
 

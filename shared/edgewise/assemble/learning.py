@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from edgewise.aws import AwsError, Table
 from edgewise.background import Background
@@ -82,10 +82,10 @@ class WrongHits:
     cache: CacheRoom
     recent: RecentHits
 
-    async def __call__(self, opinion: Opinion) -> None:
+    async def __call__(self, opinion: Opinion) -> Literal["removed"] | None:
         if opinion.score >= 0 or opinion.reason not in WRONG_HIT:
-            return
+            return None
         served = await self.recent.find(opinion.tenant, opinion.request_id)
         key, evidence = (served.key, served.evidence) if served else (opinion.cache_key, {})
-        if key is not None:
-            await self.cache.wrong_hit(str(evidence.get("scope", opinion.tenant)), key, evidence)
+        scope = str(evidence.get("scope", opinion.tenant))
+        return "removed" if key is not None and await self.cache.wrong_hit(scope, key, evidence) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgewise.record.feedback import Opinion
 
@@ -21,6 +21,8 @@ class Taught:
 
     learning: Callable[[], Learning]
 
-    async def __call__(self, opinion: Opinion) -> None:
-        if opinion.reason not in BESIDE_THE_POINT:
-            await self.learning().told(opinion.tenant, opinion.request_id, opinion.score)
+    async def __call__(self, opinion: Opinion) -> Literal["learned"] | None:
+        if opinion.reason in BESIDE_THE_POINT:
+            return None
+        learned = await self.learning().told(opinion.tenant, opinion.request_id, opinion.score)
+        return "learned" if learned else None

@@ -66,6 +66,10 @@ class Near:
         )
         return Kept(entry, held.namespace, held.gen, held.stored_at)
 
+    def has(self, scope: str, key: str) -> bool:
+        """Whether the live entry of `key` is here. Nothing is counted."""
+        return self._shelf.peek((scope, key)) is not None
+
     def put(self, scope: str, kept: Kept) -> None:
         entry = kept.entry
         # A copy: what orjson returns keeps its working buffer, 16 kB for 2 kB of text.

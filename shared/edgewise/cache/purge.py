@@ -74,13 +74,13 @@ class LocalRules:
     """Rules of this process alone."""
 
     def __init__(self) -> None:
-        self._rules: list[Rule] = []
+        self._rules: list[tuple[Rule, float]] = []
 
-    async def add(self, rule: Rule, at: float, until: float) -> None:  # noqa: ARG002
-        self._rules.append(rule)
+    async def add(self, rule: Rule, at: float, until: float) -> None:
+        self._rules = [*((old, end) for old, end in self._rules if end > at), (rule, until)]
 
     async def load(self) -> list[Rule]:
-        return list(self._rules)
+        return [rule for rule, _ in self._rules]
 
 
 async def matching(store: Store, rule: Rule) -> AsyncIterator[tuple[str, Kept]]:

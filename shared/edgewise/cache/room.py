@@ -268,13 +268,15 @@ class CacheRoom:
             "in_flight": len(self._flights),
         }
 
-    async def purge(self, rule: Rule) -> int:
+    async def purge(self, rule: Rule, until: float | None = None) -> int:
         """Void what `rule` names, here at once and elsewhere within seconds, and remove it; how many entries of the
-        store there were. Raises StoreError: a purge that did not happen must be known."""
-        now = self._clock.now()
+        store there were. Raises StoreError: a purge that did not happen must be known.
+
+        until  when everything that it names has expired, epoch seconds; None: after the longest life there is
+        """
+        now, lifetimes = self._clock.now(), self._options.lifetimes
         self._finder.obey(rule)
-        life_s = self._options.lifetimes.longest_s + self._options.lifetimes.stale_s
-        await self._rules.add(rule, now, now + life_s)
+        await self._rules.add(rule, now, until or now + lifetimes.longest_s + lifetimes.stale_s)
         removed = 0
         async for scope, kept in matching(self._store, rule):
             await self._store.delete(scope, kept.entry.key)
@@ -296,12 +298,19 @@ class CacheRoom:
         evidence  of the hit that they speak of, if it is known
         Raises StoreError.
         """
-        removed = await self.purge(rule_of(self._clock.now(), scope=scope, key=key))
+        kept = await self._store.get(scope, key, strong=True)
+        there = kept is not None or self._near.has(scope, key)
+        if there:
+            # Who reports what is not there leaves no rule behind, and a rule lives as long as copies of the entry may.
+            now, lifetimes = self._clock.now(), self._options.lifetimes
+            copies_until = now + lifetimes.ttl_s + lifetimes.stale_s
+            until = max(copies_until, kept.entry.expires_at) if kept is not None else copies_until
+            await self.purge(rule_of(now, scope=scope, key=key), until)
         try:
             await self.meaning.feedback(key, wrong=True, evidence=evidence or {})
         except Exception:  # noqa: BLE001 - the entry is gone; the lesson is lost and counted
             self.stats.trouble["meaning-feedback"] += 1
-        return removed > 0
+        return there
 
 
 def _flight_key(asked: Asked) -> tuple[str, str, float | None]:
