@@ -13,7 +13,7 @@ import pytest
 from edgewise import flow
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
-from edgewise.errors import QuotaExceeded
+from edgewise.errors import QuotaExceeded, UpstreamTimeout
 from edgewise.rooms import Rooms
 from edgewise.served import Served
 from edgewise.words import Attempt, Choice, Credentials, Late, Model, Step
@@ -131,3 +131,19 @@ async def test_a_shadow_call_that_policy_refuses_is_not_made() -> None:
     await serve(rooms)
     await rooms.background.drain()
     assert len(record.notes) == 1 and router.compared == 0
+
+
+async def test_who_waits_for_anothers_answer_waits_no_longer_than_its_own_deadline() -> None:
+    """On Lambda the function would be ended first, and its client would be told nothing."""
+
+    class Follows(fakes.FakeCache):
+        async def look(self, query: Any, plan: Any) -> Any:
+            await asyncio.get_running_loop().create_future()
+
+    clock, policy = FakeClock(), fakes.FakePolicy()
+    rooms = fakes.rooms(clock=clock, policy=policy, cache=Follows(clock))
+    with pytest.raises(UpstreamTimeout):
+        await flow.serve(
+            rooms, Credentials(fakes.KEY, "/v1/chat/completions"), asked(), Deadline.after(clock, 0), "req_1"
+        )
+    assert policy.closed == 1

@@ -10,6 +10,7 @@ own: cache trouble never fails a request (the cache's port does not raise), and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Any, assert_never
@@ -17,7 +18,7 @@ from typing import Any, assert_never
 from edgewise.capped import Capped
 from edgewise.chat import Answer, ChatRequest, Chunks, Folding, begun, unfold
 from edgewise.clock import Deadline
-from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError, UpstreamRefused
+from edgewise.errors import EdgewiseError, NotCached, UpstreamDied, UpstreamError, UpstreamRefused, UpstreamTimeout
 from edgewise.rooms import Rooms
 from edgewise.served import Served, note_of
 from edgewise.unmask import Unmask
@@ -31,7 +32,9 @@ from edgewise.words import (
     Miss,
     Plan,
     Principal,
+    Query,
     Target,
+    Verdict,
 )
 
 SHADOW_ROUTE = "shadow"
@@ -62,7 +65,7 @@ async def serve(
         served.plan = plan = await rooms.policy.plan(principal, request, credentials)
         target = rooms.router.resolve(plan.request, plan)
         served.query = query = rooms.asker.query(plan, target)
-        served.verdict = verdict = await rooms.cache.look(query, plan)
+        served.verdict = verdict = await _look(rooms, query, plan, deadline)
         match verdict:
             case Hit():
                 _replay(rooms, served, verdict)
@@ -85,6 +88,15 @@ async def serve(
     else:
         served.chunks = await begun(_watched(rooms, served, served.chunks, credentials.route))
     return served
+
+
+async def _look(rooms: Rooms, query: Query, plan: Plan, deadline: Deadline) -> Verdict:
+    """What the cache has. It may wait for the answer that somebody else is getting, for as long as this request may."""
+    try:
+        async with asyncio.timeout(max(0.0, deadline.left_s())):
+            return await rooms.cache.look(query, plan)
+    except TimeoutError as error:
+        raise UpstreamTimeout("The same request is under way, and did not end in time.") from error
 
 
 async def _restore(served: Served) -> None:
