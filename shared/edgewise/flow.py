@@ -136,12 +136,15 @@ def _replay(rooms: Rooms, served: Served, hit: Hit) -> None:
 
 def _say(rooms: Rooms, served: Served, answer: Answer) -> None:
     """Give a whole answer to the client in the form that was asked for."""
-    fresh = rooms.clock.token("chatcmpl-")
-    created = int(rooms.clock.now())
+    fresh = _fresh(rooms)
     if served.stream:
-        served.chunks = _each(list(unfold(answer, id=fresh, created=created)))
+        served.chunks = _each(list(unfold(answer, **fresh)))
     else:
-        served.answer = Answer({**answer.completion, "id": fresh, "created": created})
+        served.answer = Answer({**answer.completion, **fresh})
+
+
+def _fresh(rooms: Rooms) -> dict[str, Any]:
+    return {"id": rooms.clock.token("chatcmpl-"), "created": int(rooms.clock.now())}
 
 
 async def _each(pieces: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
@@ -190,8 +193,8 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
     except BaseException:
         await rooms.cache.give_up(query, miss.lead, None)
         raise
-    if served.stream:
-        # Policy had it made whole, to read it before the client does.
+    if served.stream or served.shared:
+        # Policy had it made whole, to read it before the client does; or its provider's id would tell it from a hit.
         _say(rooms, served, live.answer)
 
 
@@ -208,12 +211,13 @@ async def _through(
     cut stream for a whole one.
     """
     folding = Folding()
+    named = _fresh(rooms) if served.shared else None
     whole = False
     try:
         yield {}
         async for piece in chunks:
             folding.add(piece)
-            yield piece
+            yield piece if named is None else {**piece, **named}
         if not folding.finished:
             raise UpstreamDied("The provider's stream ended before the answer was whole.")
         whole = True

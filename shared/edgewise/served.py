@@ -47,6 +47,11 @@ class Served:
         return self.query.key if self.query is not None else None
 
     @property
+    def shared(self) -> bool:
+        """It is kept where several tenants share, of whom none may learn what another has asked."""
+        return self.query is not None and self.plan is not None and self.query.tenant != self.plan.tenant
+
+    @property
     def final(self) -> Attempt | None:
         """The attempt whose answer was served; a check or a shadow may have ended after it."""
         good = [attempt for attempt in reversed(self.attempts) if attempt.error is None]

@@ -3,6 +3,7 @@ letter, by meaning and for vectors, and nothing in an answer tells a hit from a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from edgewise.assemble.house import build
 from edgewise.aws import Table
+from edgewise.clock import minted_at
 from edgewise.settings import Settings, Upstream
 from tests import upstream as loopback
 from tests.api.client import Got
@@ -18,7 +20,8 @@ from tests.assemble.test_meaning import QUESTION, REPEAT, Opened, settings
 TENANTS = ("acme", "bolt", "crane", "drum")
 SHARING = {"cache": {"mode": "semantic", "namespace": "faq", "shared": True}}
 TELLING = ("x-edgewise-cache-kind", "x-edgewise-cache-reason", "x-edgewise-cache-key", "x-edgewise-similarity",
-           "x-edgewise-saved-usd", "x-edgewise-cost-usd", "x-edgewise-attempts", "age")  # fmt: skip
+           "x-edgewise-saved-usd", "x-edgewise-cost-usd", "x-edgewise-attempts", "age",
+           "openai-processing-ms")  # fmt: skip
 
 
 @pytest.fixture
@@ -65,6 +68,27 @@ async def test_to_the_letter_three_must_have_asked(shared: tuple[Opened, dict[st
     assert calls == [1, 2, 3, 3]
     answers.append(await said(opened, keys["acme"], "What is the same for all?"))
     assert service.calls == 3 and tells_nothing(*answers)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nor_does_the_answer_s_own_name(
+    stream: bool, shared: tuple[Opened, dict[str, str], loopback.Upstream]
+) -> None:
+    """A provider's id or time would tell a live answer from a kept one."""
+    opened, keys, service = shared
+    now, named = opened.house.clock.now(), []
+    for tenant in TENANTS:
+        got = await opened.gateway.say("Who is it?", keys[tenant], "them/small", stream=stream)
+        await opened.house.background.drain(within_s=5)
+        told = (
+            [json.loads(line[6:]) for line in got.body.split(b"\n\n") if line[:7] == b"data: {"]
+            if stream
+            else [got.json]
+        )
+        assert len({(each["id"], each["created"]) for each in told}) == 1
+        named.append((minted_at(told[0]["id"]) or 0.0, told[0]["created"]))
+    assert service.calls == 3
+    assert all(abs(at - now) < 60 for pair in named for at in pair), named
 
 
 async def test_by_meaning_too(shared: tuple[Opened, dict[str, str], loopback.Upstream]) -> None:

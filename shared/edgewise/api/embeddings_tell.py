@@ -66,11 +66,12 @@ class Embedded:
 
 def headers_of(done: Embedded, model: Model) -> dict[str, str]:
     """What the headers of one answer tell."""
-    headers = {**done.plan.headers, "openai-processing-ms": str(round(done.elapsed_ms))}
+    headers = dict(done.plan.headers)
     if done.queries[0].tenant != done.plan.tenant:
         # In a shared namespace nothing tells one tenant what another has asked.
         return {**headers, "x-edgewise-cache": "shared"}
     headers |= {
+        "openai-processing-ms": str(round(done.elapsed_ms)),
         "x-edgewise-model": model.name,
         "x-edgewise-provider": model.provider,
         "x-edgewise-cost-usd": "unknown" if done.cost_usd is None else usd(done.cost_usd),

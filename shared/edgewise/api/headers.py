@@ -38,13 +38,14 @@ def clean(value: str) -> str:
 def of_served(served: Served, clock: Clock) -> dict[str, str]:
     """All that the headers of one answer tell."""
     elapsed_ms = (clock.tick() - served.started) * 1000
-    headers = {"openai-processing-ms": str(max(0, round(elapsed_ms)))}
+    headers: dict[str, str] = {}
     if served.plan is not None:
         for name, value in served.plan.headers.items():
             headers[name.lower()] = clean(value)
-    if served.query is not None and served.plan is not None and served.query.tenant != served.plan.tenant:
+    if served.shared:
         headers["x-edgewise-cache"] = "shared"
         return headers
+    headers["openai-processing-ms"] = str(max(0, round(elapsed_ms)))
     headers["x-edgewise-cache"] = cache_word(served.verdict)
     if served.query is not None:
         headers["x-edgewise-cache-key"] = served.cache_key or served.query.key
