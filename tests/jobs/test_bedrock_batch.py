@@ -26,8 +26,9 @@ from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
 from edgewise.price import Price
 from edgewise.provider.bedrock_batch import ConverseRecords
-from edgewise.words import Model, Plan, Principal, Target
+from edgewise.words import Model, Plan, Target
 from tests import fakes
+from tests.jobs.away import FakeCallers
 from tests.jobs.bedrock_jobs import ROLE, BedrockJobs, bedrock_jobs
 from tests.jobs.rig import Rig, chat_line, make_rig
 
@@ -52,7 +53,7 @@ class Away:
         self.service = BedrockBatches(jobs.aws, blobs, bucket, ROLE, ConverseRecords(clock))
         rooms = fakes.rooms(clock=clock, router=_Router())
         services = {"bedrock": self.service}
-        admit = Admission(lambda: rooms, _anyone, lambda _: False, services)
+        admit = Admission(lambda: rooms, FakeCallers(), services)
         remote = Remote(self.rig.room, admit, services, min_lines=100)
         self.remote = remote
         self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=remote)
@@ -84,10 +85,6 @@ class Away:
             for name, line in found.items()
             if line["response"]
         }
-
-
-async def _anyone(tenant: str, key_id: str, _route: str) -> Principal:
-    return Principal(tenant, key_id)
 
 
 @asynccontextmanager

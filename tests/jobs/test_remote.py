@@ -4,76 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import orjson
 import pytest
 
 from edgewise.api.away import Admission
 from edgewise.aws import Aws, Table
-from edgewise.chat import ChatRequest
 from edgewise.clock import SystemClock
-from edgewise.errors import NotAuthenticated, UpstreamError, UpstreamRefused, UpstreamUnavailable
+from edgewise.errors import UpstreamRefused, UpstreamUnavailable
 from edgewise.jobs import start, upkeep
 from edgewise.jobs.batch import Batch
+from edgewise.jobs.offer import Offer
 from edgewise.jobs.openai_batch import OpenAiBatches
-from edgewise.jobs.remote import START_S, Offer, Remote, RemoteState
+from edgewise.jobs.remote import START_S, Remote
 from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
 from edgewise.price import Price
-from edgewise.words import Model, Plan, Principal, Target
+from edgewise.words import Model
 from tests import fakes
+from tests.jobs.away import HALF, PRICE, FakeCallers, FakeService, Priced
 from tests.jobs.rig import CHAT, Rig, chat_line, jsonl, make_rig
 from tests.jobs.stack import Places, room_at, serving, working
-
-HALF = Price(Decimal(1), Decimal(4))
-PRICE = Price(Decimal(2), Decimal(8), tiers={"batch": HALF})
-
-
-class FakeService:
-    """Answers what it was told to, when it was told to."""
-
-    endpoints = frozenset({CHAT})
-    share: Decimal | None = None
-
-    def __init__(self) -> None:
-        self.batches: dict[str, list[dict[str, Any]]] = {}
-        self.error: UpstreamError | None = None
-        self.stops = True
-        self.state: RemoteState = "working"
-        self.refuses: set[str] = set()
-        self.cancelled: list[str] = []
-        self.submissions = 0
-
-    async def find(self, batch_id: str) -> str | None:
-        return batch_id if batch_id in self.batches else None
-
-    async def submit(self, batch_id: str, endpoint: str, model: Model, lines: AsyncIterator[bytes]) -> str:
-        if self.error is not None:
-            raise self.error
-        self.submissions += 1
-        self.batches[batch_id] = [orjson.loads(line) async for line in lines]
-        return batch_id
-
-    async def poll(self, id: str) -> RemoteState:
-        return self.state
-
-    async def collect(self, id: str, model: Model) -> AsyncIterator[Mapping[str, Any]]:
-        for line in self.batches[id]:
-            text = line["body"]["messages"][0]["content"]
-            if text not in self.refuses:
-                choice = {"index": 0, "message": {"role": "assistant", "content": f"far: {text}"}}
-                usage = {"prompt_tokens": 10, "completion_tokens": 5}
-                body = {"choices": [choice], "usage": usage}
-                yield {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}}
-
-    async def cancel(self, id: str) -> None:
-        self.cancelled.append(id)
-        if self.stops:
-            self.state = "ended"
 
 
 class Away:
@@ -355,52 +309,30 @@ async def test_the_openai_adapter_speaks_to_a_real_batch_service(
         await service.poll(made)
 
 
-def _bound(caller: Principal) -> bool:
-    return bool(caller.settings)
-
-
-class _Priced(fakes.FakeRouter):
-    """One priced model for every name."""
-
-    price = PRICE
-
-    def resolve(self, request: ChatRequest, plan: Plan) -> Target:
-        models = tuple(
-            Model("fake", request.model, price=self.price) for _ in range(2 if request.model == "two" else 1)
-        )
-        return Target("fake/m", models)
-
-
 async def test_only_a_caller_whom_nothing_binds_may_go_away() -> None:
     service = FakeService()
-    bound = {"k2": {"terms": object()}}
-
-    async def known(tenant: str, key_id: str, _route: str) -> Principal:
-        if key_id == "gone":
-            raise NotAuthenticated("No such key.")
-        return Principal(tenant, key_id, settings=bound.get(key_id, {}))
-
-    rooms = fakes.rooms(router=_Priced())
-    admit = Admission(lambda: rooms, known, _bound, {"fake": service})
+    callers = FakeCallers()
+    rooms = fakes.rooms(router=Priced())
+    admit = Admission(lambda: rooms, callers, {"fake": service})
     batch = Batch("batch_1", "acme", "k1", CHAT, "file-1", 0, 86_400, model="m")
     assert await admit(batch) == Offer(service, Model("fake", "m", price=PRICE), HALF)
     changes: tuple[dict[str, Any], ...] = (
-        {"key_id": "k2"},
+        {"key_id": "bound"},
         {"key_id": "gone"},
         {"model": "two"},
         {"endpoint": "/v1/embeddings"},
     )
     for change in changes:
         assert await admit(replace(batch, **change)) is None
-    assert await Admission(lambda: rooms, known, _bound, {})(batch) is None
+    assert await Admission(lambda: rooms, callers, {})(batch) is None
     halves = FakeService()
     halves.share = Decimal("0.5")
-    router = _Priced()
+    router = Priced()
     router.price = Price(Decimal(2), Decimal(8), above=(100, Price(Decimal(4), Decimal(16))))
-    half = await Admission(lambda: fakes.rooms(router=router), known, _bound, {"fake": halves})(batch)
+    half = await Admission(lambda: fakes.rooms(router=router), callers, {"fake": halves})(batch)
     assert half is not None and half.price.above is not None
     assert [half.price.input, half.price.output] == [1, 4]
     assert half.price.above[1].output == 8
-    assert await Admission(lambda: fakes.rooms(router=router), known, _bound, {"fake": service})(batch) is None
+    assert await Admission(lambda: fakes.rooms(router=router), callers, {"fake": service})(batch) is None
     unpriced = fakes.rooms()
-    assert await Admission(lambda: unpriced, known, _bound, {"fake": service})(batch) is None
+    assert await Admission(lambda: unpriced, callers, {"fake": service})(batch) is None

@@ -1,46 +1,63 @@
-"""Who may have a batch worked by a provider's own batch service: those whom nothing binds but the window.
+"""Who may have a batch worked by a provider's own batch service: those whom nothing binds but the window and money.
 
-A key that is bound (by budgets, limits, guards) is held to its terms line by line, so its batches stay here;
-so does a batch whose model is an alias with a choice in it, or whose batch price nobody knows. What is left has one
-model at one provider whose batch service the operator turned on.
+A key that is bound (by limits, guards, routing) is held to its terms line by line, so its batches stay here; so does a
+batch whose model is an alias with a choice in it, or whose batch price nobody knows. What is left has one model at one
+provider whose batch service the operator turned on. Where budgets bind the caller, the most that the batch can cost is
+held in them, if that leaves requests the rest that is theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any, Protocol
 
-from edgewise.api.lines import Impersonate
+from edgewise.api import chat
+from edgewise.api.door import Knock
 from edgewise.chat import ChatRequest
-from edgewise.errors import EdgewiseError, Unavailable
-from edgewise.jobs.batch import Batch
-from edgewise.jobs.remote import Offer, ProviderBatch
+from edgewise.errors import EdgewiseError, QuotaExceeded, Unavailable
+from edgewise.jobs.batch import WINDOW_S, Batch
+from edgewise.jobs.offer import Offer, ProviderBatch
 from edgewise.price import BATCH, Price
 from edgewise.rooms import Rooms
-from edgewise.words import Plan, Principal
+from edgewise.routing.ask import demand_of, price
+from edgewise.routing.tokens import Corrections
+from edgewise.words import Credentials, Model, Plan, Principal, Usd, longest_answer
+
+CHAT = "/v1/chat/completions"
+"""Whose lines the most is known of that they can cost."""
+
+
+class Callers(Protocol):
+    """What policy says of those who submit batches."""
+
+    async def impersonate(self, tenant: str, key_id: str, route: str) -> Principal: ...
+    def is_bound(self, principal: Principal) -> bool: ...
+    def is_capped(self, principal: Principal) -> bool: ...
+    async def hold(self, principal: Principal, model: Model, usd: Usd, *, name: str, until: float, share: float) -> str:
+        """Raises QuotaExceeded, Unavailable."""
+        ...
 
 
 class Admission:
-    """`remote.Admit`. `services` maps a provider's name to its batch service; `is_bound` is policy's word."""
+    """`offer.Admit`. `services` maps a provider's name to its batch service; `share` is the part of a budget that
+    batches may hold."""
 
     def __init__(
-        self,
-        rooms: Callable[[], Rooms],
-        impersonate: Impersonate,
-        is_bound: Callable[[Principal], bool],
-        services: Mapping[str, ProviderBatch],
+        self, rooms: Callable[[], Rooms], callers: Callers, services: Mapping[str, ProviderBatch], share: float = 1.0
     ) -> None:
         self._rooms = rooms
-        self._impersonate = impersonate
-        self._is_bound = is_bound
+        self._callers = callers
         self._services = services
+        self._share = share
 
     async def __call__(self, batch: Batch) -> Offer | None:
         if batch.model is None:
             return None
         try:
-            caller = await self._impersonate(batch.tenant, batch.key_id, batch.endpoint)
-            if self._is_bound(caller):
+            caller = await self._callers.impersonate(batch.tenant, batch.key_id, batch.endpoint)
+            if self._callers.is_bound(caller):
                 return None
             request = ChatRequest({"model": batch.model, "messages": []})
             plan = Plan(caller, request, models=caller.settings.get("models", ("*",)))
@@ -56,8 +73,41 @@ class Admission:
         service = self._services.get(model.provider)
         if service is None or batch.endpoint not in service.endpoints:
             return None
-        price = at_batch_price(model.price, service.share)
-        return Offer(service, model, price) if price is not None else None
+        there = at_batch_price(model.price, service.share)
+        if there is None or not self._callers.is_capped(caller):
+            return Offer(service, model, there) if there is not None else None
+        if batch.endpoint != CHAT:
+            return None
+        account = _Account(self._callers, caller, batch, replace(model, price=there), self._share)
+        return Offer(service, model, there, account, longest_answer(model))
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """`offer.Account` of one batch. The model has its price in a batch."""
+
+    callers: Callers
+    caller: Principal
+    batch: Batch
+    model: Model
+    share: float
+
+    def most_usd(self, body: Mapping[str, Any]) -> Usd | None:
+        try:
+            request = chat.parse(dict(body), Knock(Credentials(None, CHAT), {}, {}))
+        except EdgewiseError:
+            return None
+        return price(self.model, demand_of(request), Corrections())[1]
+
+    async def hold(self, usd: Usd) -> str | None:
+        # Upkeep fetches it within minutes of its end; what nobody has fetched by then comes back.
+        until = self.batch.expires_at + WINDOW_S
+        try:
+            return await self.callers.hold(
+                self.caller, self.model, usd, name=self.batch.id, until=until, share=self.share
+            )
+        except QuotaExceeded:
+            return None
 
 
 def at_batch_price(price: Price | None, share: Decimal | None) -> Price | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from edgewise.api.away import Admission
 from edgewise.assemble.house import House
 from edgewise.jobs.batch import Batch, Result
-from edgewise.jobs.remote import ProviderBatch, Remote
+from edgewise.jobs.offer import ProviderBatch
+from edgewise.jobs.remote import Remote
 from edgewise.jobs.room import Room
 from edgewise.words import Model, Note
 
@@ -18,8 +19,8 @@ def remote_of(house: House, room: Room) -> Remote | None:
         return None
     policy = house.policy
     offered = services if house.settings.provider_batches else {}
-    admit = Admission(lambda: house.rooms, policy.impersonate, policy.is_bound, offered)
-    return Remote(room, admit, services, tell=_Sums(house))
+    admit = Admission(lambda: house.rooms, policy, offered, house.settings.jobs_rate_share)
+    return Remote(room, admit, services, tell=_Sums(house), purse=policy)
 
 
 def _services(house: House, room: Room) -> dict[str, ProviderBatch]:

@@ -27,8 +27,8 @@ import orjson
 from edgewise.aws import Aws, AwsError
 from edgewise.errors import NotFound, UpstreamError, UpstreamRefused, UpstreamUnavailable
 from edgewise.jobs.lines import MAX_LINE_BYTES, split
+from edgewise.jobs.offer import RemoteState
 from edgewise.jobs.ports import Blobs
-from edgewise.jobs.remote import RemoteState
 from edgewise.words import Model
 
 LEAST_RECORDS = 100

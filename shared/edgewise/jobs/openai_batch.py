@@ -11,7 +11,7 @@ import orjson
 
 from edgewise.errors import UpstreamError, UpstreamRefused, UpstreamUnavailable
 from edgewise.jobs.lines import split
-from edgewise.jobs.remote import RemoteState
+from edgewise.jobs.offer import RemoteState
 from edgewise.words import Model
 
 if TYPE_CHECKING:

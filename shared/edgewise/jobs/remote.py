@@ -13,6 +13,10 @@ override, a setting) brings its lines back: only that the provider never had it,
 stopped is waited for: what it has answered by then is paid for, and told when it has stopped. One whose provider cannot
 be asked any more stays away until its time is over, and its lines end with it.
 
+Where budgets bind the caller, the most that all lines can cost is held before and settled with what they did cost when
+they are fetched; each line is sent with a bound on its answer, for without one there is no most. What can no more be
+fetched is charged as much as was held.
+
     (nothing) ─→ submitting ─→ working ─→ stopping ─→ collected               (refused: collected, nothing was there)
 
 Who may go this way is decided by the function handed in: it knows policy and prices, this module does not.
@@ -20,21 +24,23 @@ Who may go this way is decided by the function handed in: it knows policy and pr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import orjson
 
-from edgewise.chat import Usage
-from edgewise.errors import UpstreamError, UpstreamRefused
+from edgewise.capped import bounded
+from edgewise.chat import ChatRequest
+from edgewise.errors import Unavailable, UpstreamError, UpstreamRefused
 from edgewise.jobs.batch import Batch, Result, request_id
-from edgewise.jobs.lines import Chunk, Draft, cut, parsed
+from edgewise.jobs.journal import Purse
+from edgewise.jobs.lines import Chunk, cut, parsed
+from edgewise.jobs.offer import Admit, Offer, ProviderBatch, cost_of
 from edgewise.jobs.room import Again, Room
 from edgewise.jobs.store import Claimed
-from edgewise.price import Price, price_of
-from edgewise.words import Model
+from edgewise.words import Attempt, Model
 
 MIN_LINES = 1000
 """With fewer lines to ask, a batch is done line by line before a provider's batch would have begun."""
@@ -48,56 +54,6 @@ SPARE_S = 4 * 3600
 SUBMISSION = 99_999
 """The lease under which a batch is submitted, where chunks have theirs; no batch has as many."""
 SUBMITTING_S = 900.0
-
-RemoteState = Literal["working", "ended"]
-
-
-class ProviderBatch(Protocol):
-    """A provider's batch service. Every call may raise `UpstreamRefused` or `UpstreamUnavailable`.
-
-    endpoints  the routes whose lines it takes
-    share      what it costs of the usual price, for a model whose batch price is not listed; None: nobody knows
-    """
-
-    @property
-    def endpoints(self) -> frozenset[str]: ...
-    @property
-    def share(self) -> Decimal | None: ...
-
-    async def find(self, batch_id: str) -> str | None:
-        """The provider's id of a batch that was submitted for ours."""
-        ...
-
-    async def submit(self, batch_id: str, endpoint: str, model: Model, lines: AsyncIterator[bytes]) -> str:
-        """Lines of a batch file whose model is `model.id`; the provider's id of its batch."""
-        ...
-
-    async def poll(self, id: str) -> RemoteState: ...
-    def collect(self, id: str, model: Model) -> AsyncIterator[Mapping[str, Any]]:
-        """Lines of its output, in OpenAI's shape; only those that were answered."""
-        ...
-
-    async def cancel(self, id: str) -> None:
-        """Have it stop; it has when `poll` says so."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """The provider's batch service for one batch, the model there, and its price in a batch."""
-
-    service: ProviderBatch
-    model: Model
-    price: Price
-
-    def noted(self) -> dict[str, Any]:
-        """What is to be known of it for as long as the batch is away."""
-        return {"model": [self.model.provider, self.model.id], "price": self.price.row()}
-
-
-Admit = Callable[[Batch], Awaitable[Offer | None]]
-"""Whether this batch may go to a provider's batch service, and to which. None: line by line."""
-
 
 Tell = Callable[[Batch, Result, Model], None]
 """Hears of each answer that was collected, once, unless its worker dies just then."""
@@ -117,12 +73,15 @@ class Remote:
     services: Mapping[str, ProviderBatch]
     min_lines: int = MIN_LINES
     tell: Tell = _untold
+    purse: Purse | None = None
+    """Who settles what was held for a batch; None: nothing is."""
 
     async def take(self, batch: Batch) -> bool:
         """Submit a checked batch, once. False: it is to be worked line by line."""
         if batch.remote is not None and not batch.is_submitting:
             return batch.is_away
-        offer = self._noted(batch) if batch.is_submitting else await self._admitted(batch)
+        noted = batch.remote
+        offer = Offer.of(noted, self.services) if noted is not None else await self._admitted(batch)
         if offer is None:
             return batch.is_submitting
         owner = self.room.clock.token("worker_")
@@ -146,62 +105,82 @@ class Remote:
     async def _take(self, batch: Batch, offer: Offer) -> bool:
         if batch.remote is not None and not batch.is_submitting:
             return batch.is_away
-        found = await offer.service.find(batch.id) if batch.is_submitting else None
+        found = None
+        if batch.is_submitting:
+            found = await offer.service.find(batch.id)
+        else:
+            receipt = await self._held(batch, offer)
+            if receipt is None:
+                return False
+            batch = await self._note(batch, "submitting", **offer.noted(), receipt=receipt)
         if found is None:
-            batch = await self._note(batch, "submitting", **offer.noted())
             found = await self._submitted(batch, offer)
-        await self._note(batch, "collected" if found is None else "working", found or "")
         self.room.meter.add("remote_refused" if found is None else "remote_batches")
+        await self._found(batch, found)
         return found is not None
+
+    async def _found(self, batch: Batch, id: str | None) -> None:
+        """Note where a batch is that was to be submitted; None: nowhere, and nothing will be paid there."""
+        if id is None:
+            await self._settle(batch, [])
+        await self._note(batch, "collected" if id is None else "working", id or "")
+
+    async def _held(self, batch: Batch, offer: Offer) -> str | None:
+        """What settles what is held for all lines together; None where there is no room, or nobody knows the most that
+        one may cost."""
+        if offer.account is None:
+            return ""
+        most = Decimal(0)
+        async for _, body in self._bodies(batch, offer):
+            usd = offer.account.most_usd(body)
+            if usd is None:
+                return None
+            most += usd
+        return await offer.account.hold(most)
+
+    async def _settle(self, batch: Batch, attempts: list[Attempt]) -> None:
+        """Charge what was held for a batch with what it has cost, once, however often it is tried."""
+        receipt = (batch.remote or {}).get("receipt")
+        if receipt and self.purse is not None:
+            await self.purse.charge(receipt, attempts)
 
     async def _submitted(self, batch: Batch, offer: Offer) -> str | None:
         """The provider's id; None when it takes too long, or does not take this model or these lines: then they are
         asked one by one."""
         if self._is_late(batch):
             return None
-        lines = self._lines(batch, await self.room.draft(batch.id), offer.model.id)
         try:
-            return await offer.service.submit(batch.id, batch.endpoint, offer.model, lines)
+            return await offer.service.submit(batch.id, batch.endpoint, offer.model, self._lines(batch, offer))
         except UpstreamRefused:
             return None
 
     def _is_late(self, batch: Batch) -> bool:
         return self.room.clock.now() - batch.created_at > START_S
 
-    def _noted(self, batch: Batch) -> Offer | None:
-        """What a batch went away on, whatever has changed here since; None when its provider cannot be asked."""
-        assert batch.remote is not None
-        provider, id = batch.remote["model"]  # noqa: A001
-        service = self.services.get(provider)
-        return Offer(service, Model(provider, id), price_of(batch.remote["price"])) if service is not None else None
-
     async def _note(self, batch: Batch, state: str, id: str = "", **more: Any) -> Batch:
         remote = {**(batch.remote or {}), "id": id, "state": state, **more}
         await self.room.batches.note(batch.id, remote=remote)
         return replace(batch, remote=remote)
 
-    async def _lines(self, batch: Batch, draft: Draft, model: str) -> AsyncIterator[bytes]:
+    async def _lines(self, batch: Batch, offer: Offer) -> AsyncIterator[bytes]:
+        async for name, body in self._bodies(batch, offer):
+            line = {"custom_id": name, "method": "POST", "url": batch.endpoint, "body": body}
+            yield orjson.dumps(line) + b"\n"
+
+    async def _bodies(self, batch: Batch, offer: Offer) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
         """The leading lines, each named by its chunk and number, for the provider's model."""
-        for chunk in draft.chunks:
+        model = replace(offer.model, output_tokens=offer.longest)
+        for chunk in (await self.room.draft(batch.id)).chunks:
             followers = set(chunk.followers)
             block = await self.room.blobs.read(f"files/{batch.tenant}/{batch.input_file_id}", chunk.start, chunk.end)
             for line in cut(block, chunk.first):
                 if line.number not in followers:
                     # The gateway's own wishes are nothing to a provider.
                     kept = parsed(line).body.items()
-                    body = {name: value for name, value in kept if name not in ("cache", "routing")}
-                    name = f"{chunk.number}-{line.number}"
-                    yield (
-                        orjson.dumps(
-                            {
-                                "custom_id": name,
-                                "method": "POST",
-                                "url": batch.endpoint,
-                                "body": {**body, "model": model},
-                            }
-                        )
-                        + b"\n"
-                    )
+                    body: Mapping[str, Any] = {name: value for name, value in kept if name not in ("cache", "routing")}
+                    if offer.longest is not None:
+                        body = bounded(model, ChatRequest(body)).body
+                    yield f"{chunk.number}-{line.number}", {**body, "model": model.id}
 
     async def stopped(self, batch_id: str) -> None:
         """A batch is about to end: if it is away and to be stopped, fetch what is done first. Raises Again while that
@@ -214,17 +193,22 @@ class Remote:
             return
         try:
             back = await self.look(batch)
-        except UpstreamError:
+        except (UpstreamError, Unavailable):
             back = False
-        if not back and now < batch.times.get("cancelling_at", batch.expires_at) + STOPPING_S:
+        if back:
+            return
+        if now < batch.times.get("cancelling_at", batch.expires_at) + STOPPING_S:
             raise Again(15)
+        # What it answers there will never be known here, and neither will its cost.
+        assert batch.remote is not None
+        await self._settle(batch, [Attempt(Model(*batch.remote["model"]))])
 
     async def look(self, batch: Batch) -> bool:
         """Look after a batch that is away; True when it has come back and is worked on here. Raises UpstreamError."""
         if not batch.is_away:
             return False
         assert batch.remote is not None
-        offer = self._noted(batch)
+        offer = Offer.of(batch.remote, self.services)
         if offer is None:
             return False
         if batch.is_submitting:
@@ -233,7 +217,7 @@ class Remote:
         if await offer.service.poll(id) == "working":
             await self._stop(batch, offer.service, id)
             return False
-        await self._collect(batch, offer, id)
+        await self._settle(batch, await self._collect(batch, offer, id))
         await self._note(batch, "collected", id)
         for number in range(min(self.room.options.window_chunks, batch.chunks)):
             await self.room.send("chunk", batch.id, batch.tenant, chunk=number)
@@ -245,7 +229,7 @@ class Remote:
             await self.room.send("validate", batch.id, batch.tenant)
             return False
         found = await service.find(batch.id)
-        await self._note(batch, "collected" if found is None else "working", found or "")
+        await self._found(batch, found)
         return found is None
 
     async def _stop(self, batch: Batch, service: ProviderBatch, id: str) -> None:
@@ -256,8 +240,9 @@ class Remote:
             await service.cancel(id)
             await self._note(batch, "stopping", id)
 
-    async def _collect(self, batch: Batch, offer: Offer, id: str) -> None:
-        draft = await self.room.draft(batch.id)
+    async def _collect(self, batch: Batch, offer: Offer, id: str) -> list[Attempt]:
+        """Fetch the answers; what they cost together, and an unknown cost if there is one among them."""
+        draft, spent, unknown = await self.room.draft(batch.id), Decimal(0), False
         names: dict[int, dict[int, str]] = {}
         async for told in offer.service.collect(id, offer.model):
             response = told.get("response") or {}
@@ -274,27 +259,12 @@ class Remote:
                 body=response["body"],
                 cost_usd=cost_of(offer.price, response["body"]),
             )
+            spent, unknown = spent + (result.cost_usd or 0), unknown or result.cost_usd is None
             if await self.room.batches.put_result(batch.id, chunk, result):
                 self.tell(batch, result, offer.model)
+        paid = [Attempt(offer.model, cost_usd=spent)]
+        return [*paid, Attempt(offer.model)] if unknown else paid
 
     async def _custom_ids(self, batch: Batch, chunk: Chunk) -> dict[int, str]:
         block = await self.room.blobs.read(f"files/{batch.tenant}/{batch.input_file_id}", chunk.start, chunk.end)
         return {line.number: parsed(line).custom_id for line in cut(block, chunk.first)}
-
-
-def _chat_usage(usage: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Usage in chat's words; a response says input and output."""
-    if not usage or "input_tokens" not in usage:
-        return usage
-    return {
-        "prompt_tokens": usage["input_tokens"],
-        "completion_tokens": usage.get("output_tokens", 0),
-        "prompt_tokens_details": usage.get("input_tokens_details"),
-        "completion_tokens_details": usage.get("output_tokens_details"),
-    }
-
-
-def cost_of(price: Price, body: Mapping[str, Any]) -> Decimal | None:
-    """What an answer costs at the batch price; None when it does not tell its usage."""
-    usage = Usage.of(_chat_usage(body.get("usage")))
-    return price.cost(usage) if usage is not None else None

@@ -7,7 +7,7 @@ if the old ones were still there.
 
 from __future__ import annotations
 
-from edgewise.errors import UpstreamError
+from edgewise.errors import Unavailable, UpstreamError
 from edgewise.jobs.batch import Batch
 from edgewise.jobs.remote import Remote
 from edgewise.jobs.room import Room
@@ -43,7 +43,7 @@ async def _come_back(room: Room, batch: Batch, remote: Remote | None) -> bool:
     """A batch that is away is left alone until it is back or its time is over."""
     try:
         back = remote is not None and await remote.look(batch)
-    except UpstreamError:
+    except (UpstreamError, Unavailable):
         back = False
         room.meter.add("remote_silent")
     if batch.status != "in_progress" or batch.expires_at <= room.clock.now():

@@ -77,6 +77,10 @@ class Line:
     whose: str
     window: Window
 
+    def narrowed(self, share: float) -> Line:
+        """The same budget as whoever sees it that may fill `share` of it."""
+        return replace(self, till=replace(self.till, cap=int(self.till.cap * share)))
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -119,8 +123,11 @@ class Ledger:
         self._lease_s = lease_s
         self._seen: dict[str, tuple[float, int]] = {}
 
-    async def reserve(self, lines: Sequence[Line], choice: Choice) -> Hold | None:
-        """Hold the worst case in every budget that the choice touches.
+    async def reserve(
+        self, lines: Sequence[Line], choice: Choice, *, name: str | None = None, until: float | None = None
+    ) -> Hold | None:
+        """Hold the worst case in every budget that the choice touches, once under `name`, as long as a request may live
+        or `until`.
 
         Raises QuotaExceeded (with the reset time), NotAllowed (an unknown price), Unavailable.
         """
@@ -134,10 +141,10 @@ class Ledger:
                 "cannot be asked under a budget.",
                 code="price_unknown",
             )
-        hold = Hold(self._clock.token("h"), touched, picodollars(choice.worst_usd))
+        hold = Hold(name or self._clock.token("h"), touched, picodollars(choice.worst_usd))
         now = self._clock.now()
-        tills = [line.till for line in touched]
-        outcome = await take_swept(self.tills, tills, [hold.amount] * len(tills), hold.id, now, now + self._lease_s)
+        tills, until = [line.till for line in touched], until or now + self._lease_s
+        outcome = await take_swept(self.tills, tills, [hold.amount] * len(tills), hold.id, now, until)
         match outcome:
             case Taken(used=used):
                 for line, amount in zip(touched, used, strict=False):

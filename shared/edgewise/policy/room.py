@@ -31,7 +31,19 @@ from edgewise.policy.limits import Limiter, MemoryMinutes, Ticket, asked_tokens,
 from edgewise.policy.root import FixedVault, NoRootKey, Secrets, Vault, hash_of
 from edgewise.policy.tills import MemoryTills, Tills
 from edgewise.settings import Settings
-from edgewise.words import USUAL_BOUND, Attempt, CachePolicy, Choice, Credentials, Late, Model, Plan, Principal, Usd
+from edgewise.words import (
+    USUAL_BOUND,
+    Attempt,
+    CachePolicy,
+    Choice,
+    Credentials,
+    Late,
+    Model,
+    Plan,
+    Principal,
+    Step,
+    Usd,
+)
 
 if TYPE_CHECKING:
     from edgewise.policy.bans import BanStore
@@ -136,13 +148,26 @@ class PolicyRoom:
         return found.principal
 
     def is_bound(self, principal: Principal) -> bool:
-        """Whether something holds this caller request by request: a budget, a limit, a guard beyond the usual, routing
-        or a change to what is sent. Which models it may use, and for how long it caches, is not of that kind."""
+        """Whether something holds this caller request by request: a limit, a guard beyond the usual, routing or a
+        change to what is sent. What models it may use, how long it caches and what it may spend is not of that kind."""
         terms: Terms | None = principal.settings.get("terms")
         if terms is None:
             return False
-        free = type(terms)(scopes=terms.scopes, models=terms.models, cache=terms.cache)
-        return terms != free or bool(principal.settings.get("tenant_budgets"))
+        free = type(terms)(scopes=terms.scopes, models=terms.models, cache=terms.cache, budgets=terms.budgets)
+        return terms != free
+
+    def is_capped(self, principal: Principal) -> bool:
+        """Whether a budget bounds what this caller may spend."""
+        return bool(lines_of(principal, self._clock.now()))
+
+    async def hold(self, principal: Principal, model: Model, usd: Usd, *, name: str, until: float, share: float) -> str:
+        """Hold `usd` for work that takes hours: once under `name`, until `charge` settles it by what comes back ('':
+        no budget has to do with the model) or the time is over. It takes at most `share` of a budget, so that others
+        find the rest. Raises QuotaExceeded, Unavailable."""
+        choice = Choice((Step((model,)),), "batch", "", worst_usd=usd)
+        lines = [line.narrowed(share) for line in lines_of(principal, self._clock.now())]
+        hold = await self.desk.ledger.reserve(lines, choice, name=name, until=until)
+        return hold.receipt() if hold is not None else ""
 
     async def plan(self, principal: Principal, request: ChatRequest, credentials: Credentials) -> Plan:
         """What the caller may do with this request. Raises what the guards and limits say."""
