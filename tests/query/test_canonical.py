@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgewise.chat import CacheAsk, ChatRequest
 from edgewise.query.asker import ExactAsker, Reading
-from edgewise.query.canonical import UNHEARD, canonical
+from edgewise.query.canonical import UNHEARD, USUAL, canonical
 from edgewise.query.classify import read_turn
 from edgewise.words import CachePolicy, Model, Plan, Principal, Query, Target
 
@@ -176,6 +176,14 @@ def test_two_spellings_of_one_request_are_one() -> None:
     assert key(text) == key({**text, "temperature": -0.0})
     marked = [{"type": "text", "text": "x", "prompt_cache_breakpoint": {}}]
     assert key(text) != key({**text, "messages": [{"role": "user", "content": marked}]})
+
+
+def test_a_default_that_is_the_same_everywhere_may_be_said() -> None:
+    body = {"messages": [{"role": "user", "content": "x"}]}
+    for name, usual in USUAL.items():
+        assert key(body) == key({**body, name: usual})
+    for name, other in (("n", 2), ("logprobs", True), ("response_format", {"type": "json_object"}), ("temperature", 1)):
+        assert key(body) != key({**body, name: other})
 
 
 @given(a=bodies, b=bodies)

@@ -35,6 +35,9 @@ def taken(body: dict[str, Any], shown: Knock) -> ChatRequest:
     """The request in a body that is checked; see `parse`."""
     stream = body.pop("stream", None) is True
     options = body.pop("stream_options", None) or {}
+    # Null says what leaving the field out says: several clients write out every option that was not set.
+    for name in [name for name, value in body.items() if value is None and name in fields.CHAT]:
+        del body[name]
     return ChatRequest(
         body,
         stream=stream,

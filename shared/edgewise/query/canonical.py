@@ -7,7 +7,9 @@ the namespace, and the name of what the asked model resolved to, which itself ca
 choose by. They are the items of one JSON array, so no value can be mistaken for another's neighbour.
 
 Two spellings of one request get one key where their meaning is the same beyond doubt: a number with and without a
-zero fraction, and text as a string or as its only text part. The order of keys never counts; the order of arrays does.
+zero fraction, text as a string or as its only text part, a default that is the same everywhere (`USUAL`) said or left
+out. Any other default is its server's own, so to say it is another request. The order of keys never counts; the order
+of arrays does.
 
 This module knows nothing of meaning: what may match by it is `edgewise.query.asker`'s to say.
 """
@@ -20,7 +22,7 @@ from typing import Any
 
 import orjson
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised whenever the same request would get another key, or the same key another meaning."""
 
 UNHEARD: dict[str, str] = {
@@ -35,6 +37,9 @@ UNHEARD: dict[str, str] = {
     "service_tier": "how soon and at what price, not what",
 }
 
+USUAL: dict[str, Any] = {"n": 1, "logprobs": False, "response_format": {"type": "text"}}
+"""What leaving the field out says too, at every provider."""
+
 _SORTED = orjson.OPT_SORT_KEYS
 _EXACT_FLOAT = float(2**53)
 
@@ -48,7 +53,7 @@ def canonical(body: Mapping[str, Any]) -> dict[str, Any]:
     """`body` without what can't change the answer, and with one spelling for what has two."""
     heard: dict[str, Any] = {}
     for name, value in body.items():
-        if name in UNHEARD:
+        if name in UNHEARD or (name in USUAL and value == USUAL[name]):
             continue
         if type(value) is float:
             heard[name] = _number(value)
