@@ -36,6 +36,12 @@ def test_jitter_only_shortens(chance: float, ttl_s: float) -> None:
     assert 0.9 * min(ttl_s, DAY.longest_s) <= life_s <= ttl_s
 
 
+def test_where_tenants_share_a_client_can_only_shorten() -> None:
+    """Else the last who asked about today before there are enough would tell all others for a month."""
+    for ttl_s, life_s in ((5.0, 5.0), (90 * 86_400.0, 30.0), (None, 30.0)):
+        assert lifetime_s(CacheAsk(ttl_s=ttl_s), CachePolicy(), "live", Lifetimes(), 0.0, shared=True) == life_s
+
+
 def test_fresh_stale_gone() -> None:
     """Fresh until `fresh_until`, stale until `expires_at`, never after."""
     entry = entry_of(key_of("a"), 0, fresh_until=10.0, expires_at=30.0)

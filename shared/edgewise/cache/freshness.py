@@ -4,7 +4,8 @@ An entry is fresh until `fresh_until`, stale until `expires_at`, then gone. A st
 renewed (stale-while-revalidate) or when the provider fails (stale-if-error). How long it is fresh: the client's `ttl`,
 else the key's, else the operator's; the last two are cut by how soon the answer to such a question changes (a question
 about today is not a fact) and shortened by a random share, so that what was filled together does not expire together.
-A refusal by the provider that would only repeat itself is kept for seconds.
+A refusal by the provider that would only repeat itself is kept for seconds. Where tenants share, a client's `ttl` can
+only shorten: what others are told is not one client's to prolong.
 
 Source: RFC 9111 §4.2 and §5.2.1 (request directives), RFC 5861 (the two stale extensions).
 """
@@ -37,13 +38,20 @@ class Lifetimes:
 
 
 def lifetime_s(
-    ask: CacheAsk, policy: CachePolicy, volatility: Volatility, lifetimes: Lifetimes, chance: float
+    ask: CacheAsk,
+    policy: CachePolicy,
+    volatility: Volatility,
+    lifetimes: Lifetimes,
+    chance: float,
+    *,
+    shared: bool = False,
 ) -> float:
-    """For how many seconds an answer is fresh. `chance` is a number in [0, 1)."""
-    if ask.ttl_s is not None:
+    """For how many seconds an answer is fresh. `chance` is a number in [0, 1); `shared`: tenants share it."""
+    if ask.ttl_s is not None and not shared:
         return min(ask.ttl_s, lifetimes.longest_s)
     ttl_s = policy.ttl_s if policy.ttl_s is not None else lifetimes.ttl_s
-    return min(ttl_s, CAPS_S[volatility], lifetimes.longest_s) * (1 - lifetimes.jitter * chance)
+    usual_s = min(ttl_s, CAPS_S[volatility], lifetimes.longest_s) * (1 - lifetimes.jitter * chance)
+    return usual_s if ask.ttl_s is None else min(ask.ttl_s, usual_s)
 
 
 Standing = Literal["fresh", "stale", "fallback", "too-old", "expired"]

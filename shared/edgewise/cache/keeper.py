@@ -65,9 +65,7 @@ class Keeper:
     async def _offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
         asked = Asked(query, plan)
         word = refusal(answer, query, plan, self.options.admission)
-        ttl_s = lifetime_s(
-            plan.request.cache, plan.cache, query.volatility, self.options.lifetimes, self.clock.uniform()
-        )
+        ttl_s = self.life_s(asked)
         if not word and ttl_s <= 0:
             word = "no-ttl"
         kept = self.entry_of(asked, answer, attempt, ttl_s, lead)
@@ -86,6 +84,11 @@ class Keeper:
         if not word or lead is not None:
             await self.later(self._settle(asked, kept, lead, word))
         return word or "kept"
+
+    def life_s(self, asked: Asked) -> float:
+        """For how many seconds an answer is fresh."""
+        ask, policy, age = asked.plan.request.cache, asked.plan.cache, asked.query.volatility
+        return lifetime_s(ask, policy, age, self.options.lifetimes, self.clock.uniform(), shared=asked.shared)
 
     def entry_of(self, asked: Asked, answer: Answer, attempt: Attempt, ttl_s: float, lead: Lead | None) -> Kept:
         """What is to be kept, as it is kept."""

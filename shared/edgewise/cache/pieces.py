@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from edgewise.cache.admission import unwanted
 from edgewise.cache.finder import Asked, Finder
-from edgewise.cache.freshness import lifetime_s
 from edgewise.cache.keeper import Keeper
 from edgewise.cache.port import Kept, StoreError
 from edgewise.chat import Answer
@@ -62,13 +61,10 @@ class Pieces:
         """Keep what a call has made; 'kept', or why not. `attempt` holds the piece's share of the call's cost."""
         keeper, kept = self.keeper, []
         for query, answer, attempt in made:
-            word = unwanted(query, plan)
-            ttl_s = lifetime_s(
-                plan.request.cache, plan.cache, "static", keeper.options.lifetimes, keeper.clock.uniform()
-            )
+            asked = Asked(query, plan)
+            word, ttl_s = unwanted(query, plan), keeper.life_s(asked)
             if word or ttl_s <= 0:
                 return word or "no-ttl"
-            asked = Asked(query, plan)
             kept.append(keeper.entry_of(asked, answer, attempt, ttl_s, None))
             keeper.near.put(asked.scope, kept[-1])
         if kept and self.stored:
