@@ -191,7 +191,11 @@ class Settings(BaseModel):
     cache_judge_model: str | None = None
     """A model that labels a sample of matches by meaning, off the request path; None: only feedback teaches."""
     cache_judge_missed: float = Field(default=0.1, ge=0, lt=0.5)
-    """How often that model lets a wrong match pass, by your own audit; it makes the bound stricter."""
+    """How often, at the most, that model lets a wrong match pass, by `edgewise cache audit`: it makes the bound
+    stricter."""
+    cache_judge_false_alarm: float = Field(default=0.0, ge=0, lt=0.5)
+    """How often, at the least, it calls a right match wrong, by an audit on your own traffic: it makes the bound looser,
+    and one that is too high breaks it."""
     cache_embeddings: Literal["table", "memory", "off"] = "table"
     """How far the vectors of `/v1/embeddings` are kept: in the table, in this process's memory alone, or not at all."""
     cache_known_keys: bool = False

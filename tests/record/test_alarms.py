@@ -109,6 +109,16 @@ def test_bans_unsettled_money_and_floods_of_bad_keys_ring() -> None:
     assert scene.rings("Bans") and scene.rings("Unsettled") and scene.rings("BadKeyFlood")
 
 
+@pytest.mark.parametrize(("failed", "rings"), [(0, False), (5, False), (6, True), (20, True)])
+def test_a_judge_that_fails_a_quarter_of_its_checks_in_an_hour_rings(failed: int, rings: bool) -> None:
+    scene = Scene()
+    for number in range(20):
+        scene.room.signal("JudgeChecked")
+        if number < failed:
+            scene.room.signal("JudgeFailed")
+    assert scene.rings("BrokenJudge") is rings
+
+
 def test_dead_letters_ring_at_the_first_and_age_after_three_minutes() -> None:
     watch = Watch(JobsQueue="jobs", DeadLetterQueue="dead")
     assert not watch.rings("DeadLetters", START)

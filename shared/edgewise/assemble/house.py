@@ -236,7 +236,8 @@ def _judge(settings: Settings, catalog: Catalog, caller: Caller, clock: Clock, r
     found = catalog.find(settings.cache_judge_model)
     if not found:
         raise ValueError(f"EDGEWISE_CACHE_JUDGE_MODEL: there is no model {settings.cache_judge_model!r} here")
-    return ModelJudge(found[0], caller, clock, record, missed=settings.cache_judge_missed)
+    missed, false_alarm = settings.cache_judge_missed, settings.cache_judge_false_alarm
+    return ModelJudge(found[0], caller, clock, record, missed=missed, false_alarm=false_alarm)
 
 
 def _providers(settings: Settings, clock: Clock, aws: Aws) -> dict[str, Provider]:

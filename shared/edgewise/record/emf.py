@@ -63,6 +63,8 @@ UNITS: dict[str, str] = {
     "CacheError": "Count",
     "FeedbackCount": "Count",
     "FeedbackScore": "None",
+    "JudgeChecked": "Count",
+    "JudgeFailed": "Count",
     "InjectionFlagged": "Count",
     "PIIFound": "Count",
     "GuardrailIntervened": "Count",
