@@ -140,7 +140,7 @@ def test_what_has_expired_leaves_with_the_next_search() -> None:
         index.put(row(str(n), expires_at=float(n + 1)), vector(n))
     index.put(row("0", expires_at=5.5), vector(0))
     assert {each.row.id for each in index.nearest(vector(0), 9, 5.0)} == {"0", "5", "6", "7", "8"}
-    assert len(index) == 5 and not index.has_key("1")
+    assert len(index) == 5 and index.until("1") is None and index.until("0") == 5.5
 
 
 def test_removing_an_entry_removes_every_wording() -> None:
@@ -151,7 +151,7 @@ def test_removing_an_entry_removes_every_wording() -> None:
     apply(index, Vouched("j", "someone"))
     apply(index, Removed("k"))
     assert [r.id for r in index.rows] == ["j"] and index.rows[0].principals == {"someone"}
-    assert not index.has_key("k")
+    assert index.until("k") is None
 
 
 def test_a_snapshot_of_another_make_is_not_read() -> None:

@@ -237,6 +237,7 @@ async def test_another_process_sees_changes_within_the_staleness(
         Library(clock, DynamoLog(cache_table, clock), S3Snapshots(Bucket(cache_table.aws, bucket))) for _ in range(2)
     )
     bench = Bench(clock, library=one)
+    assert await bench.meaning.find(query(QUESTION), plan()) == "absent"
     entry = await bench.keep(query(QUESTION), plan())
     other = bench.another(two)
     assert isinstance(await other.find(query(REPEAT), plan()), Hit)

@@ -14,7 +14,7 @@ from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.cache.port import StoreError
 from edgewise.cache.semantic.index import Row
 from edgewise.cache.semantic.library import Library
-from edgewise.cache.semantic.log import MOVED, LocalLog, LocalSnapshots, Removed
+from edgewise.cache.semantic.log import MOVED, LocalLog, LocalSnapshots
 from edgewise.cache.semantic.vectors import DynamoVectors, definition
 from edgewise.clock import FakeClock
 from edgewise.words import Hit
@@ -165,16 +165,19 @@ async def test_a_process_that_was_warm_follows_the_move(cache_table: Table, cloc
     growing.aws.close()
 
 
-async def test_without_an_index_a_partition_stays_in_memory(cache_table: Table, clock: FakeClock) -> None:
+async def test_without_an_index_a_full_partition_gives_up_what_expires_soonest(
+    cache_table: Table, clock: FakeClock
+) -> None:
     growing = Growing(cache_table, clock)
     library = growing.library(moves=False)
     bench = Bench(clock, library=library)
     for n in range(9):
-        await bench.keep(query(f"question number {n}"), plan())
+        await bench.keep(query(f"question number {n}"), plan(), life_s=900 - 90 * n)
         clock.time += 5
     assert isinstance(await bench.meaning.find(query("question number 3"), plan()), Hit)
-    assert library.rows() == 9 and growing.aws.searches == 0
-    await library.remove("nobody's", Removed("nobody's"), None)
+    assert await bench.meaning.find(query("question number 8"), plan()) == "unverified"
+    assert library.rows() == 4 and growing.aws.searches == 0
+    await library.remove("nobody's", None)
     growing.aws.close()
 
 

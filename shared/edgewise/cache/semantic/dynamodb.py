@@ -18,11 +18,11 @@ from edgewise.cache.port import StoreError
 from edgewise.cache.semantic.account import Account, Event, opened, settled
 from edgewise.cache.semantic.bound import CUTS, Evidence
 from edgewise.cache.semantic.index import Row
-from edgewise.cache.semantic.log import Added, Change, Moved, Removed, Vouched, earlier, place
+from edgewise.cache.semantic.log import Added, Change, Moved, Removed, Vouched, earlier
 from edgewise.clock import Clock
 
 REMEMBERED_S = 7 * 86_400.0
-"""How long a removal or a vouching stays in the log: longer than any snapshot is old."""
+"""How long a change that adds nothing stays in the log, at least: what it speaks of may be in no snapshot yet."""
 WEEK_S = 7 * 86_400.0
 WEEKS_KEPT = 8
 TURNS = 8
@@ -36,9 +36,9 @@ class DynamoLog:
         self._table = table
         self._clock = clock
 
-    async def append(self, partition: str, change: Change) -> None:
+    async def append(self, partition: str, at: str, change: Change) -> None:
         now = self._clock.now()
-        item: dict[str, Any] = {"pk": f"v#{partition}", "sk": place(now, self._clock.token(""))}
+        item: dict[str, Any] = {"pk": f"v#{partition}", "sk": at}
         match change:
             case Added(row, vector):
                 import numpy as np
@@ -55,8 +55,8 @@ class DynamoLog:
                     "until": Decimal(repr(row.expires_at)),
                     "expires_at": int(row.expires_at) + 1,
                 }
-            case Removed(key):
-                item |= {"op": "drop", "key": key, "expires_at": int(now + REMEMBERED_S)}
+            case Removed(key, until):
+                item |= {"op": "drop", "key": key, "expires_at": int(max(now + REMEMBERED_S, until)) + 1}
             case Moved():
                 item |= {"op": "move", "expires_at": int(now + REMEMBERED_S)}
             case Vouched(id, principal):

@@ -152,22 +152,29 @@ class WarmIndex:
         for wording in list(self._by_key.get(key, ())):
             self.drop(wording)
 
-    def has_key(self, key: str) -> bool:
-        """Whether any wording of the entry is here."""
-        return key in self._by_key
+    def until(self, key: str) -> float | None:
+        """When the last of the entry's wordings expires; None when none is here."""
+        return max((self.rows[self._place[each]].expires_at for each in self._by_key.get(key, ())), default=None)
 
     def vector(self, id: str) -> Array:
         """The row's vector. Raises KeyError when there is no such row."""
         at = self._place[id]
         return self._small[at].astype(self._np.float32) * self._scale[at]  # type: ignore[no-any-return]
 
-    def sweep(self, now: float) -> int:
-        """Drop what has expired; how many rows that were."""
-        gone = [self.rows[at].id for at in (self._expires[: len(self.rows)] <= now).nonzero()[0].tolist()]
-        for wording in gone:
-            self.drop(wording)
+    def sweep(self, now: float) -> None:
+        """Drop what has expired."""
+        self._drop_at((self._expires[: len(self.rows)] <= now).nonzero()[0])
         self._soonest = float(self._expires[: len(self.rows)].min(initial=float("inf")))
-        return len(gone)
+
+    def shrink(self, most: int) -> None:
+        """Drop what expires soonest, until `most` rows are left."""
+        count = len(self.rows)
+        if count > most:
+            self._drop_at(self._expires[:count].argpartition(count - most)[: count - most])
+
+    def _drop_at(self, places: Array) -> None:
+        for wording in [self.rows[at].id for at in places.tolist()]:
+            self.drop(wording)
 
     def nearest(self, vector: Array, k: int, now: float) -> list[Neighbour]:
         if now >= self._soonest:

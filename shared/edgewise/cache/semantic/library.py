@@ -1,21 +1,24 @@
 """The indexes of this process, each brought up to date before it is searched.
 
 An index is made from its snapshot and the log since, then only from the log, and is never older than `staleness_s`.
-What this process adds or removes itself it sees at once. When the log since the snapshot has grown long, a new
-snapshot is written behind the request. Indexes that nobody asked for longest are forgotten when there are too many of
-them, or too many rows in all.
+What this process adds or removes itself it sees at once, and goes on seeing: changes of its own that a reading of the
+log does not show yet take their places in it. When the log since the snapshot has grown long, a new snapshot is written
+behind the request. Indexes that nobody asked for longest are forgotten when there are too many of them, or too many
+rows in all; a partition that nobody asks for here is not opened to be added to.
 
 A partition that outgrows memory moves to the table's own vector index, where there is one, as a hash table is rehashed
 while it grows: from half of its bound on, each row that is added is put there too, with one of those that came
 before. When it is full, a mark in its snapshot and its log sends everybody there. A row that was missed costs one call,
-whose answer is put there.
+whose answer is put there. Where there is no vector index, a full partition gives up the rows that expire soonest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.background import Background
@@ -30,7 +33,9 @@ from edgewise.cache.semantic.log import (
     Snapshots,
     Vouched,
     apply,
+    earlier,
     pack,
+    place,
     unpack,
 )
 from edgewise.clock import Clock
@@ -57,7 +62,10 @@ class Vectors(Protocol):
 
 @dataclass(slots=True)
 class _Held:
+    """own  changes of this process that no reading of the log has shown yet, with their places"""
+
     index: WarmIndex
+    own: list[tuple[str, Change]] = field(default_factory=list)
     cursor: str = ""
     read_at: float = float("-inf")
     since: int = 0
@@ -70,7 +78,7 @@ class Library:
 
     staleness_s  the longest that another process's change may stay unseen
     max_rows     rows of all indexes together
-    vectors      where a partition of more than `most_rows` rows goes; None: it stays
+    vectors      where a partition of more than `most_rows` rows goes; None: nowhere
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Library:
         self._most_rows = most_rows
         self._background = background
         self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._numbers = itertools.count()
 
     async def nearest(self, partition: str, vector: Array, k: int) -> list[Neighbour]:
         """The `k` live rows of the partition most similar to `vector`, best first. Raises `StoreError`."""
@@ -124,28 +133,28 @@ class Library:
     async def change(self, partition: str, dim: int, change: Change) -> None:
         """Make a change, here at once and where the others find it. Raises `StoreError`."""
         held = self._held.get(partition)
-        if held is None and isinstance(change, Added):
-            held = self._held[partition] = _Held(WarmIndex(dim))
-        if held is not None and self._vectors is not None and held.read_at == float("-inf"):
+        if self._vectors is not None and dim and (held is None or held.read_at == float("-inf")):
             # Where its rows are is not known yet.
             held = await self._current(partition, dim)
         if held is not None and held.moved:
             await self._move(partition, change)
             return
+        at = self._place()
         if held is not None:
             apply(held.index, change)
-        await self._log.append(partition, change)
+            held.own.append((at, change))
+        await self._log.append(partition, at, change)
         if held is not None and len(held.index) > self._most_rows // 2:
             await self._move_along(partition, held.index, change)
 
-    async def remove(self, key: str, change: Removed, partition: str | None) -> None:
-        """As `change`; without a partition, in every index that is open here."""
+    async def remove(self, key: str, partition: str | None) -> None:
+        """Forget every wording of the entry; without a partition, in every index that is open here."""
         named = [partition] if partition else list(self._held)
         for name in named:
             held = self._held.get(name)
-            had = held is not None and (held.moved or held.index.has_key(key))
-            if had or partition:
-                await self.change(name, held.index.dim if held else 0, change)
+            until = held.index.until(key) if held is not None else None
+            if partition or until is not None or (held is not None and held.moved):
+                await self.change(name, held.index.dim if held else 0, Removed(key, until or 0.0))
 
     def rows(self) -> int:
         """How many rows are held in all."""
@@ -164,17 +173,20 @@ class Library:
             await self._hydrate(partition, held, dim)
         if held.moved:
             return
+        # A change made while the log is read may not be in what is read.
+        began = self._clock.tick()
         changes = await self._log.since(partition, held.cursor)
-        for at, change in changes:
+        read, again = {at for at, _ in changes}, earlier(held.cursor)
+        held.own = [pair for pair in held.own if pair[0] > again and pair[0] not in read]
+        for _, change in sorted(changes + held.own, key=itemgetter(0)):
             if isinstance(change, Moved) and self._vectors is not None:
                 held.index, held.moved = WarmIndex(dim), True
                 return
             apply(held.index, change)
-            if at > held.cursor:
-                held.cursor = at
-                held.since += 1
-        held.read_at = self._clock.tick()
-        if self._is_outgrown(held.index):
+        held.since += sum(at > held.cursor for at in read)
+        held.cursor = max((held.cursor, *read))
+        held.read_at = began
+        if len(held.index) > self._most_rows:
             await self._outgrown(partition, held)
         elif held.since >= SNAPSHOT_AFTER and self._background is not None:
             held.since = 0
@@ -184,26 +196,24 @@ class Library:
         packed = await self._snapshots.load(partition)
         if packed == MOVED and self._vectors is not None:
             held.moved = True
+            if self._background is not None:
+                # What the bucket has not seen written for long it removes, and this is asked for.
+                self._background.spawn(self._snapshots.save(partition, MOVED))
             return
         found = unpack(packed, dim, self._clock.now()) if packed else None
-        if found is None:
-            return
-        mine: list[Row] = held.index.rows
-        vectors = [held.index.vector(row.id) for row in mine]
-        held.index, held.cursor = found
-        for row, vector in zip(mine, vectors, strict=True):
-            held.index.put(row, vector)
-
-    def _is_outgrown(self, index: WarmIndex) -> bool:
-        if self._vectors is None or len(index) <= self._most_rows:
-            return False
-        index.sweep(self._clock.now())
-        return len(index) > self._most_rows
+        if found is not None:
+            held.index, held.cursor = found
 
     async def _outgrown(self, partition: str, held: _Held) -> None:
-        """Send everybody to the vector index from now on."""
+        """Send everybody to the vector index from now on; where there is none, forget what expires soonest."""
+        held.index.sweep(self._clock.now())
+        if len(held.index) <= self._most_rows:
+            return
+        if self._vectors is None:
+            held.index.shrink(self._most_rows - self._most_rows // 16)
+            return
         await self._snapshots.save(partition, MOVED)
-        await self._log.append(partition, Moved())
+        await self._log.append(partition, self._place(), Moved())
         held.index, held.moved = WarmIndex(held.index.dim), True
 
     async def _move_along(self, partition: str, index: WarmIndex, change: Change) -> None:
@@ -220,7 +230,7 @@ class Library:
         match change:
             case Added(row, vector):
                 await self._vectors.put(partition, row, vector)
-            case Removed(key):
+            case Removed(key, _):
                 await self._vectors.drop_key(partition, key)
             case Vouched(id, principal):
                 await self._vectors.vouch(partition, id, principal)
@@ -229,6 +239,9 @@ class Library:
 
     async def _save(self, partition: str, held: _Held) -> None:
         await self._snapshots.save(partition, pack(held.index, held.cursor))
+
+    def _place(self) -> str:
+        return place(self._clock.now(), next(self._numbers), self._clock.token(""))
 
     def _forget(self) -> None:
         while len(self._held) > MOST_OPEN or (self.rows() > self._max_rows and len(self._held) > 1):

@@ -1,12 +1,15 @@
 """What outlives a process of the warm index: a log of changes per partition, and a snapshot now and then.
 
 An index is a snapshot plus the changes since. Changes carry all that they need and may be applied twice, so a reader
-that asks again from a little before where it stopped misses nothing that a slower clock wrote late.
+that asks again from a little before where it stopped misses nothing that a slower clock wrote late. What is true of a
+key is what the last change in the log says of it, wherever it was made.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -32,7 +35,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
+    """until  when the last of the entry's rows expires, as far as is known: so long must the log remember it"""
+
     key: str
+    until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,11 @@ Change = Added | Removed | Vouched | Moved
 
 
 class Log(Protocol):
-    """Changes by partition in order of their time. Raises `StoreError`."""
+    """Changes by partition in order of their places. Raises `StoreError`."""
 
-    async def append(self, partition: str, change: Change) -> None: ...
+    async def append(self, partition: str, at: str, change: Change) -> None: ...
     async def since(self, partition: str, cursor: str) -> list[tuple[str, Change]]:
-        """(place, change) of everything after `cursor` ('' is the beginning), in order."""
+        """(place, change) of everything from a little before `cursor` on ('' is the beginning), in order."""
         ...
 
 
@@ -67,9 +73,9 @@ class Snapshots(Protocol):
     async def save(self, partition: str, packed: bytes) -> None: ...
 
 
-def place(now: float, token: str) -> str:
-    """A place in the log: milliseconds, then something to keep two changes of one moment apart."""
-    return f"{int(now * 1000):013d}#{token}"
+def place(now: float, count: int, token: str) -> str:
+    """A place in the log: milliseconds, then the changes of one process in order, then what tells processes apart."""
+    return f"{int(now * 1000):013d}#{count:08d}#{token}"
 
 
 def earlier(cursor: str) -> str:
@@ -82,7 +88,7 @@ def apply(index: WarmIndex, change: Change) -> None:
     match change:
         case Added(row, vector):
             index.put(row, vector)
-        case Removed(key):
+        case Removed(key, _):
             index.drop_key(key)
         case Vouched(id, principal):
             index.note(id, principal)
@@ -127,18 +133,28 @@ def unpack(packed: bytes, dim: int, now: float) -> tuple[WarmIndex, str] | None:
 
 
 class LocalLog:
-    """A log in this process's memory, for a laptop and for tests."""
+    """A log in this process's memory, for a laptop and for tests. The oldest changes of the partition that was changed
+    longest ago are forgotten when there are more than `most` in all."""
 
-    def __init__(self) -> None:
-        self._changes: dict[str, list[tuple[str, Change]]] = {}
+    def __init__(self, most: int = 100_000) -> None:
+        self._changes: OrderedDict[str, deque[tuple[str, Change]]] = OrderedDict()
+        self._most = most
         self._count = 0
 
-    async def append(self, partition: str, change: Change) -> None:
+    async def append(self, partition: str, at: str, change: Change) -> None:
+        self._changes.setdefault(partition, deque()).append((at, change))
+        self._changes.move_to_end(partition)
         self._count += 1
-        self._changes.setdefault(partition, []).append((f"{self._count:013d}", change))
+        if self._count > self._most:
+            self._count -= 1
+            oldest = next(iter(self._changes))
+            self._changes[oldest].popleft()
+            if not self._changes[oldest]:
+                del self._changes[oldest]
 
     async def since(self, partition: str, cursor: str) -> list[tuple[str, Change]]:
-        return [pair for pair in self._changes.get(partition, ()) if pair[0] > cursor]
+        after = earlier(cursor)
+        return sorted((pair for pair in self._changes.get(partition, ()) if pair[0] > after), key=itemgetter(0))
 
 
 class LocalSnapshots:

@@ -27,7 +27,7 @@ from edgewise.cache.semantic.account import Account
 from edgewise.cache.semantic.bound import CUTS
 from edgewise.cache.semantic.index import Neighbour, Row
 from edgewise.cache.semantic.library import Library
-from edgewise.cache.semantic.log import Added, Removed, Vouched
+from edgewise.cache.semantic.log import Added, Vouched
 from edgewise.cache.semantic.shadow import STEADY, Judge, Licences
 from edgewise.cache.semantic.verifier import Finding, Verifier, both
 from edgewise.clock import Clock
@@ -248,7 +248,7 @@ class SemanticMeaning:
 
     async def remove(self, key: str, partition: str | None) -> None:
         """Forget every wording of the entry; `partition` is one that `find` opened, None means wherever it is."""
-        await self._library.remove(key, Removed(key), partition)
+        await self._library.remove(key, partition)
 
     async def feedback(self, key: str, *, wrong: bool, evidence: Mapping[str, Any]) -> None:
         """Teach the bound. A report counts with the scores of the hit it speaks of: those that this process still
