@@ -91,6 +91,13 @@ def test_what_can_be_compared_is_told_from_the_request() -> None:
     assert comparable(request("Which of the following is a fruit?\nA. stone\nB. apple")) == "label"
     assert comparable(request("Write a poem.")) is None
     assert comparable(request("How many are 3 and 4?", n=2)) is None
+    assert comparable(request("Pick.\n \n\n  (A) stone\n  (B) apple")) == "label"
+
+
+@pytest.mark.parametrize("blank", ["\n", " \n", " ", "\t\n "])
+def test_a_long_run_of_blanks_is_read_once(blank: str) -> None:
+    """Were it read from every place in it, this would take minutes, in which a process does nothing else."""
+    assert comparable(request("Write." + blank * 200_000 + "!")) is None
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ ASKS_NUMBER = re.compile(
 )
 ASKS_LABEL = re.compile(
     r"\b(?:classify|which of the following|true or false|yes or no|one of:|choose (?:one|the)|label|multiple choice"
-    r"|sentiment)\b|(?:^|\n)\s*\(?[A-D][).:]\s|分类|选择|哪一项|是否",
+    r"|sentiment)\b|(?:^|\n)[^\S\n]*\(?[A-D][).:]\s|分类|选择|哪一项|是否",
     re.IGNORECASE,
 )
 

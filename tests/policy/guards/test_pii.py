@@ -88,6 +88,14 @@ def test_the_same_data_gets_the_same_placeholder() -> None:
     assert mask.masked == {"[EMAIL_1]": "a@b.io", "[EMAIL_2]": "c@d.io"}
 
 
+def test_a_long_list_is_masked_in_a_time_that_grows_with_it() -> None:
+    """Were each finding held against all the others, or looked for in all the text, this would take minutes."""
+    text = "[[EMAIL_7]] " + " ".join(f"u{number}@x.org" for number in range(30_000))
+    mask = Mask(text)
+    assert mask.text(text).endswith(" [[[EMAIL_30000]]]")
+    assert len(mask.masked) == 30_000
+
+
 def test_text_that_looks_like_a_placeholder_is_left_alone() -> None:
     hidden, mask = masked("literally [EMAIL_1] and a@b.io")
     assert hidden == "literally [EMAIL_1] and [[EMAIL_1]]"

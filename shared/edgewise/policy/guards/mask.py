@@ -3,14 +3,17 @@
 `[EMAIL_1]` stands for the first e-mail address of the request, and for the same address wherever it comes again.
 The numbering depends on the request alone, so two requests that differ only in whose data they carry look the same to
 the model and to the cache; each gets its own data back (`edgewise.unmask`). A request that already has text of that
-shape gets placeholders with another bracket, so that nothing is restored that was never hidden.
+shape gets placeholders with one bracket more, so that nothing is restored that was never hidden.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgewise.patterns import later
 from edgewise.policy.guards.pii import Finding, find
+
+_SHAPED = later(r"(?<!\[)(\[+)[A-Z_]+_\d+\]")
 
 
 @dataclass(slots=True)
@@ -23,6 +26,8 @@ class Mask:
     found: set[str] = field(default_factory=set)
     _marks: dict[tuple[str, str], str] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
+    _depth: int = 0
+    """Brackets around a placeholder: one more than around anything of that shape in `taken`."""
 
     def text(self, text: str) -> str:
         """`text` with its findings replaced."""
@@ -37,9 +42,9 @@ class Mask:
         mark = self._marks.get((finding.kind, original))
         if mark is None:
             number = self._counts[finding.kind] = self._counts.get(finding.kind, 0) + 1
-            mark = f"[{finding.kind.upper()}_{number}]"
-            while mark in self.taken:
-                mark = f"[{mark}]"
+            if not self._depth:
+                self._depth = 1 + max((len(found[1]) for found in _SHAPED.finditer(self.taken)), default=0)
+            mark = "[" * self._depth + f"{finding.kind.upper()}_{number}" + "]" * self._depth
             self._marks[finding.kind, original] = mark
             self.masked[mark] = original
         return mark

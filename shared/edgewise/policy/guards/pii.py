@@ -132,9 +132,12 @@ def find(text: str, kinds: tuple[str, ...] = ()) -> list[Finding]:
     if (text, kinds) in _CLEAN:
         return []
     found: list[Finding] = []
+    taken = bytearray()
     for finding in _nominated(text, kinds):
-        if not any(other.start < finding.end and finding.start < other.end for other in found):
+        taken = taken or bytearray(len(text))
+        if not any(taken[finding.start : finding.end]):
             found.append(finding)
+            taken[finding.start : finding.end] = b"\1" * (finding.end - finding.start)
     if not found and len(text) <= MAX_CHARS_KEPT:
         if len(_CLEAN) >= MOST_KEPT:
             _CLEAN.clear()

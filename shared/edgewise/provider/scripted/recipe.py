@@ -40,7 +40,7 @@ from edgewise.errors import UpstreamRefused
 Point = Literal["before-headers", "after-headers", "mid-chunk", "after-content", "before-finish", "before-usage"]
 POINTS: tuple[Point, ...] = get_args(Point)
 
-_IN_PROMPT = re.compile(r"\s*\[\[script\s+(.*?)\]\]", re.DOTALL)
+_IN_PROMPT = re.compile(r"(?<!\s)\s*\[\[script\s+(.{0,2000}?)\]\]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
