@@ -73,7 +73,7 @@ class WarmIndex:
         self.dim = dim
         self.rows: list[Row] = []
         self._place: dict[str, int] = {}
-        self._by_key: dict[str, set[str]] = {}
+        self._further: dict[str, set[str]] = {}
         self._expires = np.empty(capacity, np.float64)
         self._soonest = float("inf")
         self._small = np.empty((capacity, dim), np.int8)
@@ -88,9 +88,10 @@ class WarmIndex:
         np = self._np
         self.rows = rows
         self._place = {row.id: at for at, row in enumerate(rows)}
-        self._by_key = {}
+        self._further = {}
         for row in rows:
-            self._by_key.setdefault(row.key, set()).add(row.id)
+            if row.id != row.key:
+                self._further.setdefault(row.key, set()).add(row.id)
         self._expires = np.array([row.expires_at for row in rows], np.float64)
         self._soonest = float(self._expires.min(initial=float("inf")))
         self._small = np.ascontiguousarray(small)
@@ -113,10 +114,10 @@ class WarmIndex:
             self._place[row.id] = at
         else:
             old = self.rows[at]
-            self._by_key[old.key].discard(row.id)
             # Whoever has asked has asked, however often it is put anew.
             self.rows[at] = Row(row.id, row.key, row.text, row.expires_at, row.principals | old.principals)
-        self._by_key.setdefault(row.key, set()).add(row.id)
+        if row.id != row.key:
+            self._further.setdefault(row.key, set()).add(row.id)
         top = float(np.abs(vector).max()) or 1.0
         self._expires[at] = row.expires_at
         self._soonest = min(self._soonest, row.expires_at)
@@ -135,10 +136,11 @@ class WarmIndex:
         at = self._place.pop(id, None)
         if at is None:
             return
-        row = self.rows[at]
-        self._by_key[row.key].discard(id)
-        if not self._by_key[row.key]:
-            del self._by_key[row.key]
+        key = self.rows[at].key
+        if id != key:
+            self._further[key].discard(id)
+            if not self._further[key]:
+                del self._further[key]
         last = len(self.rows) - 1
         if at != last:
             moved = self.rows[at] = self.rows[last]
@@ -149,12 +151,16 @@ class WarmIndex:
 
     def drop_key(self, key: str) -> None:
         """Forget every wording of one entry."""
-        for wording in list(self._by_key.get(key, ())):
+        for wording in self._wordings(key):
             self.drop(wording)
 
     def until(self, key: str) -> float | None:
         """When the last of the entry's wordings expires; None when none is here."""
-        return max((self.rows[self._place[each]].expires_at for each in self._by_key.get(key, ())), default=None)
+        return max((self.rows[self._place[each]].expires_at for each in self._wordings(key)), default=None)
+
+    def _wordings(self, key: str) -> list[str]:
+        """The ids of the entry's rows: its key, and those of further wordings."""
+        return [each for each in (key, *self._further.get(key, ())) if each in self._place]
 
     def vector(self, id: str) -> Array:
         """The row's vector. Raises KeyError when there is no such row."""
