@@ -288,7 +288,8 @@ def stream_set(
 
 
 def latency(lab: Lab, texts: list[str]) -> dict[str, Any]:
-    """Milliseconds of one lookup among 10,000 entries, single thread, and of making the index."""
+    """Milliseconds of one lookup among 10,000 entries and of making the index, in processor time of a single thread,
+    which others on the machine do not lengthen; and the share of the true five nearest that a search finds."""
     texts = (texts * (10_000 // len(texts) + 1))[:10_000]
     vectors = lab.stack(texts)
     rows = [Row(str(i), str(i), text, 1e12) for i, text in enumerate(texts)]
@@ -296,24 +297,27 @@ def latency(lab: Lab, texts: list[str]) -> dict[str, Any]:
     for row, vector in zip(rows, vectors, strict=True):
         index.put(row, vector)
     packed = pack(index, "")
-    started = time.perf_counter()
-    opened = unpack(packed, vectors.shape[1], 0.0)
-    hydrate = (time.perf_counter() - started) * 1000
-    assert opened is not None
     times: dict[str, list[float]] = defaultdict(list)
+    for _ in range(5):
+        a = time.process_time()
+        opened = unpack(packed, vectors.shape[1], 0.0)
+        times["hydrate 10k"].append((time.process_time() - a) * 1000)
+    assert opened is not None
+    exact, found = np.array(vectors), 0
     for i in range(0, 10_000, 25):
         asked = f"{texts[i]} please {i}"
-        a = time.perf_counter()
+        a = time.process_time()
         embedder = lab.embedders.of(asked) or lab.embedders.of("what is this")
         assert embedder is not None
         vector = embedder.encode([asked])[0]
-        b = time.perf_counter()
+        b = time.process_time()
         near = opened[0].nearest(vector, 5, 0.0)
-        c = time.perf_counter()
+        c = time.process_time()
         lab.verifier.judge_all(asked, [(each.row.text, each.similarity, each.row.key) for each in near])
-        d = time.perf_counter()
+        d = time.process_time()
         for name, took in (("embed", b - a), ("search", c - b), ("verify", d - c), ("all", d - a)):
             times[name].append(took * 1000)
+        found += len({int(each.row.id) for each in near} & set(np.argsort(-(exact @ vector))[:5].tolist()))
     wide = np.random.default_rng(0).standard_normal((100_000, vectors.shape[1])).astype(np.float32)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     large = WarmIndex(vectors.shape[1])
@@ -324,11 +328,11 @@ def latency(lab: Lab, texts: list[str]) -> dict[str, Any]:
         scale,
     )
     for i in range(100):
-        a = time.perf_counter()
+        a = time.process_time()
         large.nearest(wide[i], 5, 0.0)
-        times["search 100k"].append((time.perf_counter() - a) * 1000)
-    found = {name: {"p50": float(np.median(v)), "p95": float(np.percentile(v, 95))} for name, v in times.items()}
-    return {**found, "hydrate 10k": {"p50": hydrate, "p95": hydrate}, "snapshot_mb": len(packed) / 1e6}
+        times["search 100k"].append((time.process_time() - a) * 1000)
+    spread = {name: {"p50": float(np.median(v)), "p95": float(np.percentile(v, 95))} for name, v in times.items()}
+    return {**spread, "snapshot_mb": len(packed) / 1e6, "recall@5": found / (5 * 400)}
 
 
 def show(name: str, found: dict[str, Any]) -> None:
@@ -376,9 +380,9 @@ def main() -> None:
     if bank.exists():
         with bank.open(encoding="utf-8", newline="") as file:
             times |= latency(lab, [row["text"] for row in csv.DictReader(file)])
-        print("\nlatency, ms (p50 / p95), single thread")
+        print("\nlatency, processor ms (p50 / p95), single thread")
         for name, each in times.items():
-            print(f"  {name:14}", f"{each['p50']:.2f} / {each['p95']:.2f}" if isinstance(each, dict) else f"{each:.1f}")
+            print(f"  {name:14}", f"{each['p50']:.2f} / {each['p95']:.2f}" if isinstance(each, dict) else f"{each:.3f}")
         streams = [(s, seed) for s in (0.6, 0.9, 1.1) for seed in asked.seeds]
         streams = streams[:1] if asked.quick else streams
         for s, seed in streams:
