@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 from edgewise.chat import Usage
 from edgewise.clock import FakeClock
 from edgewise.record.emf import UNITS, metrics_of
+from edgewise.record.histogram import bucket
 from edgewise.record.line import ODD, name_only, own_of, written
 from edgewise.record.room import RecordRoom, open_record
 from edgewise.settings import Settings
@@ -109,6 +111,19 @@ def test_a_record_that_fails_is_counted_and_the_request_goes_on() -> None:
     room = RecordRoom(FakeClock(), out=broken)
     room.note(a_note())
     assert room.counters["RecordFailed"] == 1
+
+
+def test_work_behind_a_request_that_failed_is_told_by_class_and_place_and_not_by_its_words() -> None:
+    lines: list[bytes] = []
+    room = RecordRoom(FakeClock(), out=lines.append)
+    try:
+        bucket(None)  # type: ignore[arg-type]
+    except TypeError as error:
+        room.failed(error)
+    line = orjson.loads(lines[0])
+    assert re.fullmatch(r"TypeError:record/histogram\.py:\d+", line["error.type"])
+    assert (line["level"], line["message"]) == ("ERROR", "background")
+    assert room.counters["BackgroundFailed"] == 1
 
 
 def test_off_writes_nothing() -> None:

@@ -77,18 +77,13 @@ class Moody(MemoryRollups):
 
 async def test_sums_that_the_store_does_not_take_wait_for_it() -> None:
     """They are not asked for one by one meanwhile: a request's end waits for this."""
-    clock, moody, failures = FakeClock(), Moody(), 0
-
-    def failed() -> None:
-        nonlocal failures
-        failures += 1
-
-    rollups = Rollups(moody, clock, lambda work: work.close(), failed=failed)
+    clock, moody, failures = FakeClock(), Moody(), list[Exception]()
+    rollups = Rollups(moody, clock, lambda work: work.close(), failed=failures.append)
     for number in range(3):
         note = a_note(model=f"openai/{number}")
         rollups(note, metrics_of(note))
         await rollups.flush()
-    assert (moody.asked, failures) == (3, 3)
+    assert (moody.asked, len(failures)) == (3, 3)
     moody.down = False
     await rollups.flush()
     await rollups.flush()
@@ -97,8 +92,8 @@ async def test_sums_that_the_store_does_not_take_wait_for_it() -> None:
 
 
 async def test_a_call_beside_a_request_that_cost_nothing_leaves_nothing_to_write(store: RollupStore) -> None:
-    failures: list[None] = []
-    rollups = Rollups(store, FakeClock(), lambda work: work.close(), failed=lambda: failures.append(None))
+    failures: list[Exception] = []
+    rollups = Rollups(store, FakeClock(), lambda work: work.close(), failed=failures.append)
     note = a_note(route="judge", cost_usd=Decimal(0), usage=None, first_ms=None)
     rollups(note, metrics_of(note))
     await rollups.flush()

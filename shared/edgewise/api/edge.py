@@ -11,6 +11,7 @@ from edgewise.api import body
 from edgewise.api.door import REQUEST_ID, ROUTE, Knock, deadline_of
 from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError, Unavailable
+from edgewise.mishap import kind_and_place
 from edgewise.rooms import Rooms
 from edgewise.settings import Settings
 from edgewise.words import Note
@@ -67,7 +68,7 @@ class Edge:
         return error
 
     def crashed(self, error: BaseException, scope: Scope) -> None:
-        """Record a failure that nobody thought of; the one line says that it happened and of what class it was."""
+        """Record a failure that nobody thought of; the one line says of what class it was, and where."""
         if self.opened is not None:
             self.opened.record.note(
                 Note(
@@ -75,6 +76,6 @@ class Edge:
                     route=scope.get(ROUTE, ""),
                     at=self.opened.clock.now(),
                     status=500,
-                    error=f"internal_error:{type(error).__name__}",
+                    error=f"internal_error:{kind_and_place(error)}",
                 )
             )

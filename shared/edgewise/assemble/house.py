@@ -121,7 +121,7 @@ def build(settings: Settings, clock: Clock | None = None) -> House:
     clock = clock or SystemClock()
     aws = aws_of(settings)
     record = open_record(settings, clock=clock)
-    background = Background(failed=lambda _: record.signal("BackgroundFailed"))
+    background = Background(failed=record.failed)
     memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
     policy = open_policy(settings, clock=clock, aws=aws, background=background, signal=record.signal)
     # Models are asked for at the real service even where a stand-in plays the tables.

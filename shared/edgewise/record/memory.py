@@ -45,7 +45,7 @@ def open_memory(
         clock,
         background.spawn,
         flush_s=settings.rollup_s,
-        failed=lambda: record.signal("BackgroundFailed"),
+        failed=record.failed,
     )
     record.watch(rollups)
     return Memory(rollups, Feedback(opinions, record.signal, [rollups.hear, *hooks]))

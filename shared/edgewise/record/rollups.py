@@ -198,7 +198,7 @@ class Rollups:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         *,
         flush_s: float = 10.0,
-        failed: Callable[[], None] = lambda: None,
+        failed: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self.store = store
         self._clock = clock
@@ -246,8 +246,8 @@ class Rollups:
                 continue
             try:
                 await self.store.add(cell, sums, cell.at + KEEP_S[cell.span])
-            except Exception:  # noqa: BLE001 — sums in trouble must not take an answer with them; it is counted
-                self._failed()
+            except Exception as error:  # noqa: BLE001 — sums in trouble must not take an answer with them; it is told
+                self._failed(error)
                 self._hold({**cells, cell: sums})
                 return
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from edgewise.clock import Clock
+from edgewise.mishap import kind_and_place
 from edgewise.record.counters import Counters
 from edgewise.record.emf import UNITS, embed, is_emf, metrics_of
 from edgewise.record.line import name_only, own_of, written
@@ -91,6 +92,14 @@ class RecordRoom:
         if self._out is not None and self._emf:
             line: dict[str, Any] = {}
             embed(line, {name: value}, service=self._service, at=self._clock.now())
+            self._out(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def failed(self, error: BaseException) -> None:
+        """Record work behind a request that failed: nobody waits for it, so this line is all that tells of it."""
+        self.signal("BackgroundFailed")
+        if self._out is not None:
+            told = {"time": round(self._clock.now(), 3), "error.type": name_only(kind_and_place(error))}
+            line = {"level": "ERROR", "message": "background", **told}
             self._out(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
