@@ -188,9 +188,13 @@ class WarmIndex:
         best = self._close(vector, max(RESCORED, 4 * k))
         scores: Array = self._small.take(best, 0) @ vector
         scores *= self._scale.take(best)
-        order = scores.argsort()[: -k - 1 : -1]
-        pairs = zip(best[order].tolist(), scores[order].tolist(), strict=True)
-        return [Neighbour(self.rows[at], score) for at, score in pairs]
+        found = []
+        # A few looks for the largest cost less than an order of all.
+        for _ in range(min(k, len(best))):
+            at = int(scores.argmax())
+            found.append(Neighbour(self.rows[best[at]], float(scores[at])))
+            scores[at] = -2.0
+        return found
 
     def _close(self, vector: Array, most: int) -> Array:
         """The `most` rows whose signs differ least from the vector's, and others that differ as little as the last."""
