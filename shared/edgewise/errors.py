@@ -39,8 +39,8 @@ class EdgewiseError(Exception):
     status: int = 500
     type: ClassVar[str] = "server_error"
     code: str | None = None
-    spent_usd: Decimal = Decimal(0)
-    """What had been paid for the request before it was refused, where nothing else tells."""
+    spent_usd: Decimal | None = Decimal(0)
+    """What had been paid for the request by then; None when a part of it is unknown."""
 
     def __init__(
         self,

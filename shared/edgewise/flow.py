@@ -79,6 +79,8 @@ async def serve(
     except BaseException as error:
         # Whatever ended it, a cancelled task too: what policy handed out comes back.
         if isinstance(error, EdgewiseError):
+            if served.plan is not None:
+                error.spent_usd = served.cost_usd
             await _finish(rooms, served, credentials.route, error)
         elif served.plan is not None:
             await rooms.policy.close(served.plan)

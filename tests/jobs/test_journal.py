@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.api.making import Making
@@ -75,6 +77,47 @@ async def test_a_worker_that_dies_right_after_the_answer_has_kept_it(clock: Fake
         kept.dies = False
     assert (await run(ask(kept))).status == 200
     assert len(caller.calls) == 1
+
+
+async def test_an_answer_that_came_at_the_second_asking_is_found_at_the_first_of_the_next_try(clock: FakeClock) -> None:
+    """The router asks again after a failure, the worker dies with the answer kept, and the next one asks nobody."""
+    kept, caller = Kept(), fakes.FakeCaller(clock)
+    journal = Journal(caller, kept)
+    model, request = Model("fake", "m"), ChatRequest(chat_line("a", "hi")["body"])
+    for stream in (False, True):
+        ways: list[Any] = [UpstreamUnavailable("Busy."), fakes.saying("hello"), fakes.saying("again")]
+        caller.script = lambda _: ways.pop(0)  # noqa: B023
+        deadline = Deadline.after(clock, 30)
+        call: Any = journal.stream if stream else journal.complete
+        with pytest.raises(UpstreamUnavailable):
+            await call(model, request, deadline, [])
+        for _ in range(2):
+            told = await call(model, request, deadline, [])
+            if stream:
+                assert [piece async for piece in told]
+        later: Any = Journal(caller, kept)
+        call = later.stream if stream else later.complete
+        texts = []
+        for _ in range(2):
+            told = await call(model, request, deadline, [])
+            folding = Folding()
+            for piece in [piece async for piece in told] if stream else ():
+                folding.add(piece)
+            texts.append((folding.answer() if stream else told).text)
+        assert (texts, ways) == (["hello", "again"], [])
+        kept.calls.clear()
+        journal = Journal(caller, kept)
+
+
+async def test_a_line_that_fails_at_last_costs_what_its_earlier_try_paid(clock: FakeClock) -> None:
+    kept, caller = Kept(), fakes.FakeCaller(clock)
+    kept.dies = True
+    run = Lines(lambda: fakes.rooms(clock=clock, caller=caller), impersonate)
+    with pytest.raises(KeyboardInterrupt):
+        await run(ask(kept))
+    refused = fakes.FakePolicy(refuse=UpstreamUnavailable("Policy has changed its mind."))
+    ran = await Lines(lambda: fakes.rooms(clock=clock, policy=refused), impersonate)(ask(kept))
+    assert (ran.status, ran.cost_usd) == (503, Decimal("0.0012"))
 
 
 async def test_what_the_cache_has_costs_nothing_and_says_so(clock: FakeClock) -> None:

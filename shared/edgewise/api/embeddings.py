@@ -161,6 +161,8 @@ async def embedded(
         await _answer(rooms, wish, done, model, embed, journal)
     except EdgewiseError as caught:
         error = caught
+        if done is not None:
+            caught.spent_usd = done.cost_usd
         raise
     finally:
         if done is not None:

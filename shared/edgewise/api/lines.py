@@ -17,7 +17,7 @@ from edgewise.api.responses_tell import whole as whole_response
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline
 from edgewise.errors import EdgewiseError, InvalidRequest, UpstreamError
-from edgewise.jobs.journal import Holding, Journal, Purse
+from edgewise.jobs.journal import Holding, Journal, Purse, with_earlier
 from edgewise.jobs.ports import Ask, Ran
 from edgewise.rooms import Rooms
 from edgewise.served import Served
@@ -40,6 +40,7 @@ class Lines:
     purse: Purse | None = None
 
     async def __call__(self, ask: Ask) -> Ran:
+        earlier = ask.calls.earlier() if ask.calls is not None else []
         try:
             caller = await self.impersonate(ask.tenant, ask.key_id, ask.url)
             if self.others and ask.url in self.others:
@@ -52,7 +53,8 @@ class Lines:
         except EdgewiseError as error:
             wait_s = getattr(error, "retry_after_s", None)
             by_provider = isinstance(error, UpstreamError)
-            return Ran(error.status, error.body(), error.spent_usd, retry_after_s=wait_s, by_provider=by_provider)
+            cost = with_earlier(earlier, error.spent_usd)
+            return Ran(error.status, error.body(), cost, retry_after_s=wait_s, by_provider=by_provider)
 
     async def _chat(self, ask: Ask, caller: Principal) -> Ran:
         served, cost = await self.serve(ask, caller, chat.parse(dict(ask.body), _nobody(ask)))

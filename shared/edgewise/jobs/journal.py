@@ -8,15 +8,19 @@ the provider still thinks has no answer to keep; that call alone can be made twi
 The budget is charged once, too. With each call is kept what was held for it (`receipt`); a later try first settles
 what earlier ones held, which changes nothing where they lived to do it themselves. From then on the earlier calls
 cost this try nothing: they go into its trail at no cost, and `with_earlier` adds what they had cost.
+
+A call is known by what it asks and by how many of its kind were under way or answered before it, so that samples to
+compare are several; one that failed leaves its number to the next, which may be the one that a later try finds.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from itertools import count
 from typing import Any, Protocol
 
 import orjson
@@ -74,13 +78,12 @@ class Journal:
         self._inner = inner
         self._calls = calls
         self._holding = holding
-        self._made: Counter[str] = Counter()
+        self._made: set[str] = set()
         self._earlier = calls.earlier()
 
     def with_earlier(self, cost_usd: Usd | None) -> Usd | None:
         """What the request cost in all its tries, when this one cost `cost_usd`; None when a part is unknown."""
-        costs = [cost_usd, *(attempt.cost_usd for call in self._earlier for attempt in call.attempts)]
-        return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost), Decimal(0))
+        return with_earlier(self._earlier, cost_usd)
 
     async def settle_earlier(self, purse: Purse) -> None:
         """Charge what earlier tries paid and may have died before charging. Raises Unavailable."""
@@ -105,7 +108,11 @@ class Journal:
             trail += [replace(attempt, model=model, cost_usd=Decimal(0)) for attempt in known.attempts]
             return known.answer
         before = len(trail)
-        answer = await make(trail)
+        try:
+            answer = await make(trail)
+        except BaseException:
+            self._made.discard(key)
+            raise
         receipt = self._holding.receipt if self._holding is not None else None
         await self._calls.keep(key, PaidCall(answer, trail[before:], receipt))
         return answer
@@ -118,7 +125,11 @@ class Journal:
             trail += [replace(attempt, model=model, cost_usd=Decimal(0)) for attempt in known.attempts]
             wire = known.answer.completion
             return _each(unfold(known.answer, id=str(wire.get("id")), created=int(wire.get("created") or 0)))
-        chunks = self._followed(key, await self._inner.stream(model, request, deadline, trail), trail, len(trail))
+        try:
+            chunks = self._followed(key, await self._inner.stream(model, request, deadline, trail), trail, len(trail))
+        except BaseException:
+            self._made.discard(key)
+            raise
         # Begun at once: a generator that nobody has begun would not end its call when it is closed.
         await anext(chunks)
         return chunks
@@ -142,8 +153,15 @@ class Journal:
     def _key(self, model: Model, body: Mapping[str, Any]) -> str:
         asked = orjson.dumps([model.name, body], option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         digest = hashlib.blake2b(asked, digest_size=10).hexdigest()
-        self._made[digest] += 1
-        return f"{digest}-{self._made[digest]}"
+        key = next(key for number in count(1) if (key := f"{digest}-{number}") not in self._made)
+        self._made.add(key)
+        return key
+
+
+def with_earlier(earlier: Iterable[PaidCall], cost_usd: Usd | None) -> Usd | None:
+    """What a request cost with its earlier tries' calls; None when a part is unknown."""
+    costs = [cost_usd, *(attempt.cost_usd for call in earlier for attempt in call.attempts)]
+    return None if any(cost is None for cost in costs) else sum((cost for cost in costs if cost), Decimal(0))
 
 
 async def _each(pieces: Iterable[Chunk]) -> AsyncGenerator[Chunk, None]:

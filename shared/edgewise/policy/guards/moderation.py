@@ -85,7 +85,7 @@ class Moderator:
         try:
             judged = await self._judge.judge(guards.bedrock_guardrail, text, source)
         except Unavailable as error:
-            late.spent_usd += error.spent_usd
+            late.spent_usd += error.spent_usd or 0
             if guards.guardrail_down == "refuse":
                 raise
             _flag(late, DOWN)
