@@ -1,4 +1,4 @@
-"""`edgewise cache`: warm, purge, export and import the cache of a running gateway, and see what it counts.
+"""`edgewise cache`: warm, purge, export and import the cache of a running gateway, see what it counts, audit its judge.
 
 Speaks HTTP to `EDGEWISE_URL` with the key in `EDGEWISE_KEY`. Warming fills the cache of that key's tenant; the rest
 needs the root key or a key with the scope 'admin'.
@@ -15,16 +15,18 @@ from uuid import uuid4
 
 import typer
 
-from edgewise.cache.warm import Cost, batch_files, bodies_of, estimate
+from edgewise.cache.warm import batch_files, bodies_of
+from edgewise.cli.audit import audit
+from edgewise.cli.costs import estimated, say_cost
 from edgewise.cli.wire import call, query_of, send
 from edgewise.errors import InvalidRequest
 
-app = typer.Typer(no_args_is_help=True, help="Warm, purge, export and import the cache.")
+app = typer.Typer(no_args_is_help=True, help="Warm, purge, export and import the cache; audit its judge.")
+app.command()(audit)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 Tenant = Annotated[str | None, typer.Option(help="Whose entries; the root key only.")]
 FROM_LOG = "What was asked most yesterday; the gateway must run with EDGEWISE_CACHE_KEEP_REQUESTS=true."
-SAMPLE = 20
 IMPORT_BYTES = 4_000_000
 _OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 
@@ -118,8 +120,8 @@ def warm(
     if not bodies:
         typer.echo("Nothing to warm: nothing was asked on that day." if from_log else "Nothing to warm.", err=as_json)
         return
-    cost = _estimated(bodies)
-    _say_cost(cost, aside=as_json)
+    cost = estimated(bodies)
+    say_cost(cost, aside=as_json)
     if not yes and not typer.confirm("Go on?", err=as_json):
         raise typer.Exit(1)
     done = _run(bodies, poll_s)
@@ -142,24 +144,6 @@ def _listed(file: Path | None, model: str) -> list[dict[str, Any]]:
     except InvalidRequest as error:
         typer.echo(f"edgewise: {file}: {error.message}", err=True)
         raise typer.Exit(2) from error
-
-
-def _estimated(bodies: list[dict[str, Any]]) -> Cost:
-    """From dry runs of a sample, spread evenly over the list."""
-    step = max(1, len(bodies) // SAMPLE)
-    sample = bodies[::step][:SAMPLE]
-    told = [call("POST", "/v1/chat/completions", {**body, "routing": {"dry_run": True}}) for body in sample]
-    return estimate(len(bodies), told)
-
-
-def _say_cost(cost: Cost, *, aside: bool) -> None:
-    expected = "unknown" if cost.expected_usd is None else f"${cost.expected_usd:.4f}"
-    worst = "unknown" if cost.worst_usd is None else f"${cost.worst_usd:.4f}"
-    cached = f"; {cost.cached} of the sample are cached already" if cost.cached else ""
-    typer.echo(
-        f"{cost.requests} requests, about {expected}, at the most {worst} (from a sample of {cost.sampled}{cached}).",
-        err=aside,
-    )
 
 
 def _run(bodies: list[dict[str, Any]], poll_s: float) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 VERBS: dict[str, tuple[str, str]] = {
     "dev": ("edgewise.cli.dev", "run the whole stack on this machine"),
-    "cache": ("edgewise.cli.cache", "warm, purge, export and import the cache"),
+    "cache": ("edgewise.cli.cache", "warm, purge, export and import the cache; audit its judge"),
     "route": ("edgewise.cli.route", "explain and replay routing decisions"),
     "batch": ("edgewise.cli.batch", "submit and watch batches"),
     "models": ("edgewise.cli.models", "correct prices and other facts of models"),

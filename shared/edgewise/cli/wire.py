@@ -7,6 +7,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from email.message import Message
 from http.client import HTTPException
 from string import punctuation
 from typing import Any
@@ -50,6 +51,13 @@ def call(method: str, path: str, body: Any = None) -> Any:
 
 def send(method: str, path: str, content: bytes | None = None, content_type: str = "application/json") -> bytes:
     """The answer's bytes; otherwise as `call`."""
+    return answered(method, path, content, content_type)[0]
+
+
+def answered(
+    method: str, path: str, content: bytes | None = None, content_type: str = "application/json"
+) -> tuple[bytes, Message]:
+    """The answer's bytes and its headers; otherwise as `call`."""
     url = os.environ.get("EDGEWISE_URL", DEFAULT_URL).rstrip("/").removesuffix("/v1")
     if not url.startswith(("http://", "https://")):
         typer.echo(f"edgewise: EDGEWISE_URL is not a URL: {url}", err=True)
@@ -66,8 +74,7 @@ def send(method: str, path: str, content: bytes | None = None, content_type: str
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-            told: bytes = answer.read()
-            return told
+            return answer.read(), answer.headers
     except urllib.error.HTTPError as error:
         with error:
             try:
