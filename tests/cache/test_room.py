@@ -433,7 +433,7 @@ class TestMeaning:
         await fill(room, query_of(), plan_of())
         await store.delete("acme", query_of().key)
         assert await room.wrong_hit("acme", query_of().key)
-        assert miss(await room.look(query_of(), plan_of())).reason == "purged"
+        miss(await room.look(query_of(), plan_of()))
 
 
 class TestPurge:
@@ -489,17 +489,52 @@ class TestPurge:
 
 
 async def test_a_shared_namespace_waits_for_a_quorum(clock: FakeClock) -> None:
-    """An entry is served to another tenant only after three have asked for themselves; its own it serves at once."""
-    room = small_room(clock)
+    """An entry is served to another tenant only after three have asked for themselves. Until then each has its own
+    answer, at once, which nobody else's asking changes: what changed would tell of it."""
+    room, other = small_room(clock, store := LocalStore(clock)), small_room(clock, store)
     plans = {name: plan_of(name, shared=True, namespace="public") for name in ("a", "b", "c", "d")}
     query = {name: query_of(tenant=name, shared=True, namespace="public") for name in plans}
     assert query["a"].key == query["b"].key
     for name in ("a", "b", "c"):
         asked = miss(await room.look(query[name], plans[name]))
         assert asked.reason == ("absent" if name == "a" else "quorum")
-        await room.offer(query[name], plans[name], asked.lead, answer_of(), ATTEMPT)
-        assert hit(await room.look(query[name], plans[name])).evidence == {"scope": query[name].tenant}
-    assert hit(await room.look(query["d"], plans["d"])).evidence == {"scope": query["d"].tenant, "foreign": True}
+        await room.offer(query[name], plans[name], asked.lead, answer_of(f"For {name}."), ATTEMPT)
+        for earlier in ("a", "b")[: 1 + (name != "a")] if name != "c" else ():
+            for each in (room, other):
+                own = hit(await each.look(query[earlier], plans[earlier]))
+                assert (own.entry.answer.text, own.evidence) == (f"For {earlier}.", {})
+    for each in (room, other):
+        found = hit(await each.look(query["d"], plans["d"]))
+        assert found.entry.answer.text == "For c."
+        assert found.evidence == {"scope": "shared:public", "foreign": True}
+    assert hit(await room.look(query["a"], plans["a"])).evidence == {"scope": "shared:public", "foreign": False}
+
+
+async def test_what_was_shared_and_is_reported_wrong_is_gone_for_whoever_made_it_too(clock: FakeClock) -> None:
+    room = small_room(clock)
+    plans = {name: plan_of(name, shared=True, namespace="public") for name in ("a", "b", "c", "d")}
+    query = query_of(shared=True, namespace="public")
+    for name in ("a", "b", "c"):
+        asked = miss(await room.look(query, plans[name]))
+        await room.offer(query, plans[name], asked.lead, answer_of(), ATTEMPT)
+    found = hit(await room.look(query, plans["d"]))
+    assert await room.wrong_hit("shared:public", found.entry.key, found.evidence)
+    for plan in plans.values():
+        await room.give_up(query, miss(await room.look(query, plan)).lead, None)
+
+
+async def test_vectors_too_are_each_ones_own_until_there_are_enough(clock: FakeClock) -> None:
+    store = LocalStore(clock)
+    plans = {name: plan_of(name, shared=True, namespace="public") for name in ("a", "b", "c", "d")}
+    query = query_of(shared=True, namespace="public")
+    for name in ("a", "b", "c"):
+        (asked,) = await small_room(clock, store).look_each([query], plans[name])
+        assert isinstance(asked, Miss)
+        await small_room(clock, store).offer_each([(query, answer_of(f"For {name}."), ATTEMPT)], plans[name])
+        (found,) = await small_room(clock, store).look_each([query], plans["a"])
+        assert hit(found).entry.answer.text == ("For c." if name == "c" else "For a.")
+    (found,) = await small_room(clock, store).look_each([query], plans["d"])
+    assert hit(found).entry.answer.text == "For c."
 
 
 async def test_storing_may_go_on_behind_the_answer(clock: FakeClock) -> None:

@@ -2,6 +2,8 @@
 
 Memory first, then the store, each by the exact key and then by the key of the normalised text; then by meaning. What is
 found is judged: not void by a purge, asked for by enough tenants if it is shared, and fresh enough for this client.
+Where tenants share, each also has what it asked for itself, as its own: until enough have asked, nobody is told what
+another was, and nobody's own answer changes because another asks.
 Every lookup beyond memory has a time limit, and trouble there is a miss that says so.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,9 +45,19 @@ class Asked:
         return self.query.tenant != self.plan.tenant
 
     @property
+    def own(self) -> Asked:
+        """The same lookup among the caller's own entries."""
+        return Asked(replace(self.query, tenant=self.plan.tenant), self.plan) if self.shared else self
+
+    @property
+    def places(self) -> tuple[Asked, ...]:
+        """Where to look, in this order."""
+        return (self, self.own) if self.shared else (self,)
+
+    @property
     def lead_scope(self) -> str:
         """Who may share one call: never two tenants, since what is shared between tenants needs a quorum."""
-        return f"{self.scope}|{self.plan.tenant}" if self.shared else self.scope
+        return self.plan.tenant
 
     @property
     def by_meaning(self) -> bool:
@@ -75,18 +88,28 @@ class Finder:
 
     async def near(self, asked: Asked) -> Verdict:
         """What memory has."""
-        query = asked.query
-        kept = self.memory.get(asked.scope, query.key)
+        return await self._first(asked, self._near)
+
+    async def _first(self, asked: Asked, look: Callable[[Asked], Awaitable[Verdict]]) -> Verdict:
+        """The first hit among the places; the first place's miss when there is none."""
+        verdict = await look(asked)
+        if asked.shared and isinstance(verdict, Miss):
+            own = await look(asked.own)
+            return own if isinstance(own, Hit) else replace(verdict, stale=verdict.stale or own.stale)
+        return verdict
+
+    async def _near(self, place: Asked) -> Verdict:
+        query = place.query
+        kept = self.memory.get(place.scope, query.key)
         if kept is None and query.text_key is not None:
-            kept = self.memory.get(asked.scope, query.text_key)
-        return await self.judged(asked, kept, "memory")
+            kept = self.memory.get(place.scope, query.text_key)
+        return await self.judged(place, kept, "memory")
 
     async def far(self, asked: Asked) -> Verdict:
         """What the store has, then what matches by meaning."""
         try:
             async with asyncio.timeout(self.options.timeout_s):
-                kept = await self._stored(asked)
-                verdict = await self.judged(asked, kept, "store")
+                verdict = await self._first(asked, self._far)
         except StoreError:
             self.trouble["store-error"] += 1
             return Miss("store-error")
@@ -100,10 +123,16 @@ class Finder:
     async def again(self, asked: Asked) -> Verdict:
         """What the store has by the exact key as of now: for one who was told that it is there. Raises StoreError."""
         async with asyncio.timeout(self.options.timeout_s * 4):
-            kept = await self.store.get(asked.scope, asked.query.key, strong=True)
+            return await self._first(asked, self._again)
+
+    async def _again(self, place: Asked) -> Verdict:
+        kept = await self.store.get(place.scope, place.query.key, strong=True)
         if kept is not None:
-            self.memory.put(asked.scope, kept)
-        return await self.judged(asked, kept, "store")
+            self.memory.put(place.scope, kept)
+        return await self.judged(place, kept, "store")
+
+    async def _far(self, place: Asked) -> Verdict:
+        return await self.judged(place, await self._stored(place), "store")
 
     async def _stored(self, asked: Asked) -> Kept | None:
         query = asked.query
@@ -129,10 +158,10 @@ class Finder:
             return Miss("purged")
         entry, plan = kept.entry, asked.plan
         evidence: dict[str, Any] = {"scope": asked.scope} if asked.shared else {}
-        if asked.shared and plan.tenant not in entry.principals:
+        if asked.shared:
             if not vouched and len(entry.principals) < self.options.quorum:
                 return Miss("quorum")
-            evidence["foreign"] = True
+            evidence["foreign"] = plan.tenant not in entry.principals
         now = self.clock.now()
         kind: Literal["exact", "text"] = "exact" if entry.key == asked.query.key else "text"
         match standing(entry, plan.request.cache, now):
@@ -159,8 +188,8 @@ class Finder:
             return replace(exact, reason=found)
         # A semantic answer is judged as any other: purged and aged alike; it is never served stale. Who asked in other
         # words is known to the index alone, and a hit in a shared namespace says that they were enough.
-        namespace = asked.query.namespace
-        verdict = await self.judged(asked, Kept(found.entry, namespace), "store", vouched=True)
+        place = asked if found.entry.principals else asked.own
+        verdict = await self.judged(place, Kept(found.entry, asked.query.namespace), "store", vouched=True)
         if isinstance(verdict, Miss) or verdict.kind == "stale":
             return replace(exact, reason="meaning-" + (verdict.reason if isinstance(verdict, Miss) else "stale"))
         return replace(found, age_s=verdict.age_s, evidence={**found.evidence, **verdict.evidence})

@@ -64,15 +64,16 @@ class Keeper:
 
     async def _offer(self, query: Query, plan: Plan, lead: Any, answer: Answer, attempt: Attempt) -> str:
         asked = Asked(query, plan)
+        own = asked.own
         word = refusal(answer, query, plan, self.options.admission)
         ttl_s = self.life_s(asked)
         if not word and ttl_s <= 0:
             word = "no-ttl"
         kept = self.entry_of(asked, answer, attempt, ttl_s, lead)
         if not word:
-            self.near.put(asked.scope, kept)
+            self.near.put(own.scope, kept)
             if query.text_key is not None:
-                self.near.link(asked.scope, query.text_key, query.key, kept.entry.expires_at)
+                self.near.link(own.scope, query.text_key, query.key, kept.entry.expires_at)
         if lead is not None:
             if not word or word in _HANDED:
                 self.flights.land_hit(lead.flight, Hit(kept.entry, "coalesced", tier="flight"))
@@ -106,7 +107,6 @@ class Keeper:
             tags=plan.request.cache.tags,
             text=asked.query.text,
             messages=tuple(plan.request.messages) if TEACHES in plan.request.cache.tags else None,
-            principals=(plan.tenant,) if asked.shared else (),
         )
         return Kept(entry, asked.query.namespace, lead.gen if lead else 0)
 
@@ -116,12 +116,10 @@ class Keeper:
         packed = None
         try:
             if not word:
-                kept = await self.with_principals(asked, kept)
-                news = "kept" if await self.store.put(asked.scope, kept) else "failed"
-                if self.known is not None:
-                    await self.known.saw(asked.scope, kept.entry.key)
-                if asked.query.text_key is not None:
-                    await self.store.link(asked.scope, asked.query.text_key, asked.query.key, kept.entry.expires_at)
+                news = "kept" if await self._put(asked.own, kept) else "failed"
+                if asked.shared:
+                    kept = await self.with_principals(asked, kept)
+                    await self._put(asked, kept)
             elif word in _HANDED and lead is not None and lead.gen:
                 packed = pack(kept)
                 news = "handed" if len(packed) <= _MOST_HANDED_BYTES else "alone"
@@ -136,13 +134,20 @@ class Keeper:
             except Exception:  # noqa: BLE001 - a cache failure is never the request's
                 self.stats.trouble["meaning-add"] += 1
 
+    async def _put(self, place: Asked, kept: Kept) -> bool:
+        """Whether it is stored, with the text that leads to it."""
+        done, text_key = await self.store.put(place.scope, kept), place.query.text_key
+        if self.known is not None:
+            await self.known.saw(place.scope, kept.entry.key)
+        if text_key is not None:
+            await self.store.link(place.scope, text_key, kept.entry.key, kept.entry.expires_at)
+        return done
+
     async def with_principals(self, asked: Asked, kept: Kept) -> Kept:
-        """Who has asked so far, for a shared namespace's quorum."""
-        if not asked.shared:
-            return kept
+        """The same for all who share, with who has asked so far."""
         old = await self.store.get(asked.scope, kept.entry.key, strong=True)
         known = old.entry.principals if old else ()
-        everyone = tuple(dict.fromkeys((*known, *kept.entry.principals)))[: self.options.quorum * 4]
+        everyone = tuple(dict.fromkeys((*known, asked.plan.tenant)))[: self.options.quorum * 4]
         kept = replace(kept, entry=replace(kept.entry, principals=everyone))
         self.near.put(asked.scope, kept)
         return kept
@@ -163,7 +168,7 @@ class Keeper:
             self.flights.land(lead.flight, Crashed())
             await self.later(self.leading.tell(lead, "failed"))
             return
-        now = self.clock.now()
+        now, scope = self.clock.now(), lead.asked.own.scope
         entry = Entry(
             key=query.key,
             answer=Answer(error.body()),
@@ -172,18 +177,17 @@ class Keeper:
             expires_at=now + life_s,
             model="",
             provider="",
-            principals=(lead.asked.plan.tenant,) if lead.asked.shared else (),
             status=error.status,
         )
         kept = Kept(entry, query.namespace, lead.gen)
-        self.near.put(lead.asked.scope, kept)
+        self.near.put(scope, kept)
         self.flights.land_hit(lead.flight, Hit(entry, "coalesced", tier="flight"))
         await self.later(self._settle_refused(lead, kept))
 
     async def _settle_refused(self, lead: Lead, kept: Kept) -> None:
         news: News = "failed"
         try:
-            news = "kept" if await self.store.put(lead.asked.scope, kept) else "failed"
+            news = "kept" if await self.store.put(lead.asked.own.scope, kept) else "failed"
         except StoreError:
             self.stats.trouble["store-put"] += 1
         await self.leading.tell(lead, news)

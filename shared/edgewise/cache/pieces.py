@@ -32,18 +32,19 @@ class Pieces:
         """A verdict for each, in order; no miss has a lead. Raises what a store raises that is not told of here."""
         asked = [Asked(query, plan) for query in queries]
         found = [await self.finder.near(each) for each in asked]
-        missing = [each for each, verdict in zip(asked, found, strict=True) if isinstance(verdict, Miss)]
-        if missing and self.stored:
-            kept, trouble = await self._read(missing)
-            for at, each in enumerate(asked):
-                if isinstance(found[at], Miss):
-                    there = kept.get(each.query.key)
-                    found[at] = Miss(trouble) if trouble else await self.finder.judged(each, there, "store")
+        for places in zip(*(each.places for each in asked), strict=True) if self.stored else ():
+            missing = [at for at, verdict in enumerate(found) if isinstance(verdict, Miss)]
+            kept, trouble = await self._read([places[at] for at in missing])
+            for at in missing:
+                there = kept.get(places[at].query.key)
+                found[at] = Miss(trouble) if trouble else await self.finder.judged(places[at], there, "store")
         return [Miss("stale") if isinstance(each, Hit) and each.kind == "stale" else each for each in found]
 
     async def _read(self, missing: list[Asked]) -> tuple[dict[str, Kept], str]:
         """What the store has of them, by key; and what went wrong, as one field term."""
         finder = self.finder
+        if not missing:
+            return {}, ""
         try:
             async with asyncio.timeout(finder.options.timeout_s):
                 kept = await finder.store.get_many(missing[0].scope, list({each.query.key for each in missing}))
@@ -66,15 +67,16 @@ class Pieces:
             if word or ttl_s <= 0:
                 return word or "no-ttl"
             kept.append(keeper.entry_of(asked, answer, attempt, ttl_s, None))
-            keeper.near.put(asked.scope, kept[-1])
+            keeper.near.put(asked.own.scope, kept[-1])
         if kept and self.stored:
             await keeper.later(self._store(Asked(made[0][0], plan), kept))
         return "kept"
 
     async def _store(self, asked: Asked, kept: list[Kept]) -> None:
         try:
+            await self.keeper.store.put_many(asked.own.scope, kept)
             if asked.shared:
-                kept = [await self.keeper.with_principals(asked, each) for each in kept]
-            await self.keeper.store.put_many(asked.scope, kept)
+                everyones = [await self.keeper.with_principals(asked, each) for each in kept]
+                await self.keeper.store.put_many(asked.scope, everyones)
         except StoreError:
             self.keeper.stats.trouble["store-put"] += 1

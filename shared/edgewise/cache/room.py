@@ -268,23 +268,27 @@ class CacheRoom:
             "in_flight": len(self._flights),
         }
 
-    async def purge(self, rule: Rule, until: float | None = None) -> int:
+    async def purge(self, rule: Rule) -> int:
         """Void what `rule` names, here at once and elsewhere within seconds, and remove it; how many entries of the
-        store there were. Raises StoreError: a purge that did not happen must be known.
-
-        until  when everything that it names has expired, epoch seconds; None: after the longest life there is
-        """
-        now, lifetimes = self._clock.now(), self._options.lifetimes
-        self._finder.obey(rule)
-        await self._rules.add(rule, now, until or now + lifetimes.longest_s + lifetimes.stale_s)
+        store there were. Raises StoreError: a purge that did not happen must be known."""
+        lifetimes = self._options.lifetimes
+        await self._void(rule, self._clock.now() + lifetimes.longest_s + lifetimes.stale_s)
         removed = 0
         async for scope, kept in matching(self._store, rule):
-            await self._store.delete(scope, kept.entry.key)
-            self._near.delete(scope, kept.entry.key)
-            await self._forget(kept.entry.key)
+            await self._remove(scope, kept.entry.key)
             removed += 1
-        self.stats.offers["purged"] += removed
         return removed
+
+    async def _void(self, rule: Rule, until: float) -> None:
+        """`until`: when everything that the rule names has expired."""
+        self._finder.obey(rule)
+        await self._rules.add(rule, self._clock.now(), until)
+
+    async def _remove(self, scope: str, key: str) -> None:
+        await self._store.delete(scope, key)
+        self._near.delete(scope, key)
+        await self._forget(key)
+        self.stats.offers["purged"] += 1
 
     async def _forget(self, key: str, partition: str | None = None) -> None:
         try:
@@ -302,10 +306,13 @@ class CacheRoom:
         there = kept is not None or self._near.has(scope, key)
         if there:
             # Who reports what is not there leaves no rule behind, and a rule lives as long as copies of the entry may.
+            # What tenants were told as a shared answer is void wherever it is: whoever made it has it as their own.
             now, lifetimes = self._clock.now(), self._options.lifetimes
             copies_until = now + lifetimes.ttl_s + lifetimes.stale_s
             until = max(copies_until, kept.entry.expires_at) if kept is not None else copies_until
-            await self.purge(rule_of(now, scope=scope, key=key), until)
+            where = None if "scope" in (evidence or {}) else scope
+            await self._void(rule_of(now, scope=where, key=key), until)
+            await self._remove(scope, key)
         try:
             await self.meaning.feedback(key, wrong=True, evidence=evidence or {})
         except Exception:  # noqa: BLE001 - the entry is gone; the lesson is lost and counted

@@ -196,10 +196,12 @@ class SemanticMeaning:
         if ranking is None:
             return "unlicensed"
         shared = query.tenant.startswith(SHARED)
-        if shared and not await self._vouched(query, plan, best):
-            return "quorum"
-        kept = await self._store.get(query.tenant, best.near.row.key)
+        enough = not shared or await self._vouched(query, plan, best)
+        # Until there are enough, what the caller's own asking brought, and nobody else's.
+        kept = await self._store.get(query.tenant if enough else plan.tenant, best.near.row.key)
         now = self._clock.now()
+        if not enough and (kept is None or kept.entry.expires_at <= now):
+            return "quorum"
         if kept is None or kept.entry.expires_at <= now or kept.entry.status != 200:
             await self.remove(best.near.row.key, best.partition)
             return "gone"
@@ -226,10 +228,10 @@ class SemanticMeaning:
     async def _vouched(self, query: Query, plan: Plan, best: Candidate) -> bool:
         """Whether enough different principals asked this; the caller's asking is counted for the next."""
         me, row = _principal(plan.tenant), best.near.row
-        if me in row.principals or len(row.principals) >= self._options.quorum:
+        if len(row.principals) >= self._options.quorum:
             return True
         embedder = self._embedders.of(query.text or "")
-        if embedder is not None:
+        if embedder is not None and me not in row.principals:
             await self._library.change(best.partition, embedder.dim, Vouched(row.id, me))
         return False
 
