@@ -233,3 +233,7 @@ async def test_no_judge_and_no_pairs_are_told(
     monkeypatch.delenv("EDGEWISE_CACHE_JUDGE_MODEL", raising=False)
     assert await audited() == 2
     assert "EDGEWISE_CACHE_JUDGE_MODEL" in capsys.readouterr().err
+    assert await audited("--model", "judge") == 2
+    assert "provider/model" in capsys.readouterr().err
+    assert await audited(listed(tmp_path, 0, 0), "--model", "lab/judge") == 2
+    assert "has no pairs" in capsys.readouterr().err

@@ -92,6 +92,9 @@ def audit(
 
     judge = _judge(model)
     pairs = list(_pairs(file or OWN_PAIRS))
+    if not pairs:
+        typer.echo(f"edgewise: {file} has no pairs", err=True)
+        raise typer.Exit(2)
     _say_costs(judge, pairs, answers_by, aside=as_json)
     if not yes and not typer.confirm("Go on?", err=as_json):
         raise typer.Exit(1)
@@ -117,8 +120,13 @@ def _judge(name: str | None) -> Model:
     if not asked:
         typer.echo("edgewise: set EDGEWISE_CACHE_JUDGE_MODEL, or name the judge with --model", err=True)
         raise typer.Exit(2)
+    if found := catalog.find(asked):
+        return found[0]
     provider, _, rest = asked.partition("/")
-    return catalog.find(asked)[0] if catalog.find(asked) else Model(provider, rest, capabilities=frozenset())
+    if not rest:
+        typer.echo(f"edgewise: no model is named {asked!r}; name it as provider/model", err=True)
+        raise typer.Exit(2)
+    return Model(provider, rest, capabilities=frozenset())
 
 
 def _pairs(file: Path) -> Iterator[Pair]:
