@@ -24,7 +24,8 @@ from edgewise.clock import Deadline, SystemClock
 from edgewise.errors import UpstreamUnavailable
 from edgewise.jobs.room import Options
 from edgewise.patience import PatientAws
-from edgewise.policy.room import PolicyRoom, open_policy
+from edgewise.policy.opening import open_policy
+from edgewise.policy.room import PolicyRoom
 from edgewise.settings import Settings
 from edgewise.words import Attempt, Choice, Model, Plan, Target
 from tests import fakes

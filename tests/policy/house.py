@@ -10,7 +10,8 @@ from edgewise.api.embeddings import Find
 from edgewise.aws import Aws
 from edgewise.background import Background
 from edgewise.clock import FakeClock
-from edgewise.policy.room import PolicyRoom, open_policy
+from edgewise.policy.opening import open_policy
+from edgewise.policy.room import PolicyRoom
 from edgewise.record.feedback import Opinion
 from edgewise.record.memory import open_memory
 from edgewise.record.room import RecordRoom

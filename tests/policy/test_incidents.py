@@ -21,7 +21,7 @@ from edgewise.api import fields
 from edgewise.chat import CacheAsk, ChatRequest
 from edgewise.errors import InvalidRequest, UpstreamUnavailable
 from edgewise.policy.guards.urls import check_url
-from edgewise.policy.room import open_policy
+from edgewise.policy.opening import open_policy
 from edgewise.policy.root import NoRootKey
 from edgewise.policy.token import PREFIX, digest, mint
 from edgewise.query.asker import ExactAsker

@@ -13,7 +13,8 @@ from edgewise.chat import CacheAsk, ChatRequest
 from edgewise.clock import FakeClock
 from edgewise.errors import NotAllowed, NotAuthenticated, Unavailable
 from edgewise.policy.bans import Ban
-from edgewise.policy.room import PolicyRoom, open_policy, scope_of
+from edgewise.policy.opening import open_policy
+from edgewise.policy.room import PolicyRoom, scope_of
 from edgewise.policy.root import NoRootKey, hash_of
 from edgewise.policy.secretsmanager import KEEP_S, SecretsManagerVault
 from edgewise.settings import Settings

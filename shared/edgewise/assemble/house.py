@@ -19,7 +19,8 @@ from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
 from edgewise.dynamo import Keys, Source
-from edgewise.policy.room import PolicyRoom, open_policy
+from edgewise.policy.opening import open_policy
+from edgewise.policy.room import PolicyRoom
 from edgewise.provider.caller import Caller
 from edgewise.query.asker import ExactAsker
 from edgewise.query.classify import Meaningful
