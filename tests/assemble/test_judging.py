@@ -108,6 +108,11 @@ def test_what_strangers_wrote_stays_within_its_string_and_its_line(asked: str, k
     assert quoted(ChatRequest({"messages": [{"role": "user", "content": text}]})) == (asked, kept, answer)
 
 
+def test_an_answer_that_is_cut_says_so() -> None:
+    told = quoted(ChatRequest({"messages": [{"role": "user", "content": question("a", "b", "x" * 5000)}]}))
+    assert told[2] == "x" * 4000 + " […]"
+
+
 def test_what_people_can_read_the_judge_can_too() -> None:
     assert "法国的首都是哪里？" in question("法国的首都是哪里？", "¿Dónde está?", "🗼")
     assert "🗼" in question("a", "b", "🗼")
