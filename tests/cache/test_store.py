@@ -144,6 +144,15 @@ async def test_a_spilled_value_that_is_gone_is_a_miss(cache_table: Table, bucket
     assert await store.get("acme", KEY) is None
 
 
+async def test_what_is_removed_leaves_nothing_in_the_bucket(cache_table: Table, bucket: str, clock: FakeClock) -> None:
+    """Who purges an answer wants it gone, not some day."""
+    store = DynamoStore(cache_table, clock, Spill(Bucket(cache_table.aws, bucket)), spill_bytes=10)
+    await store.put("acme", kept_of(KEY, clock.now()))
+    assert await store.delete("acme", KEY)
+    left = cache_table.aws.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])
+    assert [found["Key"] for found in left if KEY in found["Key"]] == []
+
+
 async def test_an_unreachable_table_is_a_store_error(clock: FakeClock) -> None:
     """Every verb translates AWS's errors at the seam."""
     from edgewise.aws import AwsOptions

@@ -26,6 +26,7 @@ class Objects(Protocol):
 
     async def put(self, key: str, packed: bytes) -> str: ...
     async def get(self, name: str) -> bytes | None: ...
+    async def delete(self, name: str) -> None: ...
 
 
 class NoObjects:
@@ -36,6 +37,9 @@ class NoObjects:
 
     async def get(self, name: str) -> bytes | None:  # noqa: ARG002
         return None
+
+    async def delete(self, name: str) -> None:
+        pass
 
 
 class DynamoStore:
@@ -114,6 +118,8 @@ class DynamoStore:
             await self._table.delete(pk_of(scope, key), "entry")
         except AwsError as error:
             raise StoreError(error.code) from error
+        if "at" in item:
+            await self._objects.delete(str(item["at"]))
         return int(item["expires_at"]) > self._clock.now()
 
     async def clear(self, scope: str) -> int:

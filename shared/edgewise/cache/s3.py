@@ -1,8 +1,8 @@
 """Objects in the bucket: values too large for a DynamoDB item, under `spill/`, and whatever else has a name.
 
 A spilled object is written before the item that points to it and is never changed: its name ends in a digest of its
-bytes, so an old pointer never meets new bytes. What nobody points to any more is removed by the bucket's lifecycle
-rule, not by the request that replaced it.
+bytes, so an old pointer never meets new bytes. What was replaced is removed by the bucket's lifecycle rule, not by the
+request that replaced it; what is purged goes with its item, since somebody wants it gone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ class Bucket:
             await self._aws.call("s3", "put_object", Bucket=self._bucket, Key=name, Body=content)
         except AwsError as error:
             raise StoreError(f"object not written: {error.code}") from error
+
+    async def delete(self, name: str) -> None:
+        """Remove the object, if it is there. Raises StoreError."""
+        try:
+            await self._aws.call("s3", "delete_object", Bucket=self._bucket, Key=name)
+        except AwsError as error:
+            raise StoreError(f"object not removed: {error.code}") from error
 
     async def get(self, name: str) -> bytes | None:
         """The object's bytes; None when there is none. Raises StoreError."""
@@ -68,3 +75,7 @@ class Spill:
     async def get(self, name: str) -> bytes | None:
         """The object's bytes; None when it is gone. Raises StoreError."""
         return await self._bucket.get(name)
+
+    async def delete(self, name: str) -> None:
+        """Remove the object. Raises StoreError."""
+        await self._bucket.delete(name)
