@@ -11,9 +11,20 @@ from edgewise.query.embed.minilm import MiniLm
 from edgewise.query.embed.multilingual import Multilingual
 from tests.infra.conftest import ROOT
 
-_CALL = re.compile(r'"dynamodb",\s*"([a-z_]+)"')
-IMPLIED = {"TransactWriteItems": {"ConditionCheckItem", "PutItem", "UpdateItem", "DeleteItem"}}
-"""A transaction has no action of its own: its parts are what is granted."""
+_CALL = re.compile(r'"(dynamodb|s3|sqs|secretsmanager)",\s*"(?!secretsmanager)([a-z_]+)"')
+_BEDROCK = re.compile(r'(?:client\(_SERVICE\)\.|"bedrock-runtime",\s*"|self\._call\(\s*")([a-z_]+)')
+IMPLIED = {
+    "TransactWriteItems": {"ConditionCheckItem", "PutItem", "UpdateItem", "DeleteItem"},
+    "CreateMultipartUpload": {"PutObject"},
+    "UploadPart": {"PutObject"},
+    "CompleteMultipartUpload": {"PutObject"},
+    "HeadObject": {"GetObject"},
+    "Converse": {"InvokeModel"},
+    "ConverseStream": {"InvokeModelWithResponseStream"},
+}
+"""Operations that have no action of their own."""
+BESIDES = {"s3:ListBucket", "iam:PassRole"}
+"""Called by nobody: what makes an absent object a 404, and what starting Bedrock's batches asks for."""
 
 
 def test_a_search_by_vector_is_granted_on_the_indexes_that_are_made_and_searched() -> None:
@@ -32,12 +43,31 @@ def test_a_search_by_vector_is_granted_on_the_indexes_that_are_made_and_searched
     assert main["Resources"]["Storage"]["Properties"]["Parameters"]["VectorIndexes"] == {"Ref": "VectorIndexes"}
 
 
-def test_every_operation_on_a_table_is_granted() -> None:
-    """Read from the seam's source; the rooms' adapters go through it."""
-    source = (ROOT / "shared" / "edgewise" / "aws.py").read_text(encoding="utf-8")
-    called = {"".join(word.title() for word in name.split("_")) for name in _CALL.findall(source)}
-    assert len(called) >= 8
-    wanted = set().union(*(IMPLIED.get(name, {name}) for name in called))
-    policy = load(ROOT / "template.yaml")["Resources"]["RoomsPolicy"]["Properties"]["PolicyDocument"]
-    (tables,) = [s for s in policy["Statement"] if s["Sid"] == "Tables"]
-    assert wanted <= {action.removeprefix("dynamodb:") for action in tables["Action"]}
+def called() -> set[str]:
+    """Every operation that the package calls on AWS, as the action that IAM asks for."""
+    found: set[str] = set()
+    for file in (ROOT / "shared" / "edgewise").rglob("*.py"):
+        if "local" not in file.parts:
+            source = file.read_text(encoding="utf-8")
+            operations = _CALL.findall(source)
+            if file.name == "bedrock.py":
+                operations += [("bedrock", name) for name in _BEDROCK.findall(source)]
+            for service, operation in operations:
+                action = "".join(word.title() for word in operation.split("_"))
+                found |= {f"{service}:{each}" for each in IMPLIED.get(action, {action})}
+    return found
+
+
+def granted(*policies: str) -> set[str]:
+    resources = load(ROOT / "template.yaml")["Resources"]
+    statements = [s for name in policies for s in resources[name]["Properties"]["PolicyDocument"]["Statement"]]
+    actions = [each["Action"] for each in statements]
+    return {a for each in actions for a in (each if isinstance(each, list) else [each])}
+
+
+def test_what_the_package_calls_is_granted_and_nothing_else() -> None:
+    """Read from its source: only the adapters call AWS."""
+    allowed = granted("RoomsPolicy", "BedrockPolicy", "BedrockBatchPolicy")
+    assert len(called()) > 20
+    assert called() - allowed == set()
+    assert allowed - called() == BESIDES
