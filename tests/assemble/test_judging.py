@@ -62,7 +62,7 @@ class Bench:
 async def test_one_word_is_a_label_and_anything_else_is_none(word: str, label: bool | None, clock: FakeClock) -> None:
     bench = Bench(clock, lambda _: word)
     assert await bench.labels(1) == [label]
-    assert bench.asked()[-1] == FRANCE
+    assert FRANCE in bench.asked()
     assert {(note.route, note.tenant) for note in bench.notes} == {("judge", "edgewise")}
     assert len(bench.notes) == len(bench.caller.calls)
 
@@ -165,10 +165,10 @@ async def test_a_judge_that_breaks_is_noticed_soon_and_believed_again_when_it_is
     assert (await bench.labels(40))[-1] is False
 
 
-async def test_checking_costs_one_call_in_twenty_and_two_before_the_first_label(clock: FakeClock) -> None:
+async def test_checking_costs_one_call_in_twenty_and_two_beside_the_first_label(clock: FakeClock) -> None:
     bench = Bench(clock, lambda _: "no")
     await bench.labels(1)
-    assert [pair[0] == pair[1] for pair in bench.asked()] == [True, False, False]
+    assert [pair[0] == pair[1] for pair in bench.asked()] == [False, True, False]
     await bench.labels(1999)
     assert 2000 + 60 < len(bench.caller.calls) < 2000 + 140
     assert {FOREIGN[at] for at in range(len(FOREIGN))} >= {pair[0] for pair in bench.asked()} - {FRANCE[0], FRANCE[1]}

@@ -9,7 +9,7 @@ string nor the line, between sentences that say what it is; the last word is our
 other way round as well: the answer belongs to the first.
 
 The bound is as true as its labels. How often a judge errs is the operator's to say, by `edgewise cache audit`; whether
-it judges at all is checked here. Before a process's first label, for one in `CHECKED_ONE_IN` after that, and for as
+it judges at all is checked here. Beside a process's first label, one in `CHECKED_ONE_IN` after that, and for as
 long as there is doubt, the judge is also asked what nobody can mistake: the kept question beside itself, and beside
 one of `FOREIGN`. A judge that always says yes, always no or neither fails one of the two, and so does one that the
 kept answer talks into a yes. `Trust` bets against it and decides whether its labels count.
@@ -17,6 +17,7 @@ kept answer talks into a yes. `Trust` bets against it and decides whether its la
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -111,9 +112,10 @@ class ModelJudge:
 
     async def judge(self, asked: str, kept: str, answer: str) -> Opinion:
         """No opinion while the judge is not believed. Raises `UpstreamError` when the model does not answer."""
-        for right in self.trust.due(self.clock.uniform()):
-            await self._check(right, kept, answer)
-        return Opinion(await self._said(asked, kept, answer) if self.trust.believed else None)
+        checks = [self._check(right, kept, answer) for right in self.trust.due(self.clock.uniform())]
+        # At once: a function is billed for as long as it waits for what goes on behind the answer.
+        said, *_ = await asyncio.gather(self._said(asked, kept, answer), *checks)
+        return Opinion(said if self.trust.believed else None)
 
     async def _check(self, right: bool, kept: str, answer: str) -> None:
         said = await self._said(kept if right else foreign_to(kept, self.clock.uniform()), kept, answer)
