@@ -115,9 +115,11 @@ async def test_what_would_leave_others_too_little_stays_here(usd: str) -> None:
     assert (one.service.submissions, await one.used()) == (0, Decimal(0))
 
 
-async def test_so_does_a_line_whose_most_nobody_knows() -> None:
+@pytest.mark.parametrize("more", [{"web_search_options": {}}, {"max_tokens": "many"}, {"n": "x"}])
+async def test_so_does_a_line_whose_most_nobody_knows(more: dict[str, Any]) -> None:
+    """Because it is without one, or because it is none that any model could be asked."""
     one = Shop()
-    await one.submit(web_search_options={})
+    await one.submit(**more)
     assert (one.service.submissions, len(one.rig.run.asked), await one.used()) == (0, LINES, Decimal(0))
 
 

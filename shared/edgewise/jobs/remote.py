@@ -131,7 +131,7 @@ class Remote:
         if offer.account is None:
             return ""
         most = Decimal(0)
-        async for _, body in self._bodies(batch, offer):
+        async for _, body in self._bodies(batch):
             usd = offer.account.most_usd(body)
             if usd is None:
                 return None
@@ -163,13 +163,15 @@ class Remote:
         return replace(batch, remote=remote)
 
     async def _lines(self, batch: Batch, offer: Offer) -> AsyncIterator[bytes]:
-        async for name, body in self._bodies(batch, offer):
-            line = {"custom_id": name, "method": "POST", "url": batch.endpoint, "body": body}
-            yield orjson.dumps(line) + b"\n"
-
-    async def _bodies(self, batch: Batch, offer: Offer) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
-        """The leading lines, each named by its chunk and number, for the provider's model."""
+        """What the provider is asked."""
         model = replace(offer.model, output_tokens=offer.longest)
+        async for name, body in self._bodies(batch):
+            sent = body if offer.longest is None else bounded(model, ChatRequest(body)).body
+            asked = {"custom_id": name, "method": "POST", "url": batch.endpoint, "body": {**sent, "model": model.id}}
+            yield orjson.dumps(asked) + b"\n"
+
+    async def _bodies(self, batch: Batch) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
+        """What the leading lines say, each named by its chunk and number."""
         for chunk in (await self.room.draft(batch.id)).chunks:
             followers = set(chunk.followers)
             block = await self.room.blobs.read(f"files/{batch.tenant}/{batch.input_file_id}", chunk.start, chunk.end)
@@ -177,10 +179,8 @@ class Remote:
                 if line.number not in followers:
                     # The gateway's own wishes are nothing to a provider.
                     kept = parsed(line).body.items()
-                    body: Mapping[str, Any] = {name: value for name, value in kept if name not in ("cache", "routing")}
-                    if offer.longest is not None:
-                        body = bounded(model, ChatRequest(body)).body
-                    yield f"{chunk.number}-{line.number}", {**body, "model": model.id}
+                    body = {name: value for name, value in kept if name not in ("cache", "routing")}
+                    yield f"{chunk.number}-{line.number}", body
 
     async def stopped(self, batch_id: str) -> None:
         """A batch is about to end: if it is away and to be stopped, fetch what is done first. Raises Again while that
