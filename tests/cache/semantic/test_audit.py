@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewise.cache.semantic import account as account_room
 from edgewise.cache.semantic.account import Rehearsed, Served, opened, settled
 from edgewise.cache.semantic.audit import Rate, Tally, at_least, at_most, false_alarms, misses, needed
 from edgewise.cache.semantic.bound import CUTS, Evidence, Rule, licence
 
+TERMS = getattr(account_room, "Terms", float)
 RATES = st.floats(0, 0.49)
 BOUNDS = st.sampled_from([0.01, 0.02, 0.05, 0.1])
 
@@ -65,9 +67,10 @@ def test_fewer_false_alarms_and_more_misses_than_true_are_the_safe_side(
     evidence.see({"same": CUTS["same"][3], "topic": CUTS["topic"][3]}, True, wrong)
     loosest, cuts = licence(evidence, true, prior=()).cuts, licence(evidence, safe, prior=()).cuts
     assert cuts.keys() <= loosest.keys() and all(cuts[name] >= loosest[name] for name in cuts)
-    strict, easy = opened(safe.reported), opened(true.reported)
+    hard, soft = TERMS(safe.reported), TERMS(true.reported)
+    strict, easy = opened(hard), opened(soft)
     for event in [Served(right, False), *[Served(1, True)] * wrong]:
-        strict, easy = settled(strict, event, safe.reported, 1.0), settled(easy, event, true.reported, 1.0)
+        strict, easy = settled(strict, event, hard, 1.0), settled(easy, event, soft, 1.0)
         assert strict.balance <= easy.balance + 1e-9 and strict.rest >= easy.rest - 1e-9
 
 
@@ -86,16 +89,17 @@ def test_can_t_tell_never_hides_wrong_matches(
 
 def served(rule: Rule, share: float, alarm: float, missed: float, seed: int, requests: int = 3000) -> tuple[int, int]:
     """(hits, wrong ones) of would-be hits that are wrong with `share`, under a judge of those true rates."""
-    chance, account, hits, wrong = random.Random(seed), opened(rule.reported), 0, 0
+    chance, terms, hits, wrong = random.Random(seed), TERMS(rule.reported), 0, 0
+    account = opened(terms)
     for at in range(requests):
         is_wrong = chance.random() < share
         said_wrong = chance.random() >= missed if is_wrong else chance.random() < alarm
         if account.rest > 0:
-            account = settled(account, Rehearsed(said_wrong), rule.reported, at)
+            account = settled(account, Rehearsed(said_wrong), terms, at)
             continue
         hits, wrong = hits + 1, wrong + is_wrong
         read = chance.random() < account.judged
-        account = settled(account, Served(1, said_wrong if read else None, account.judged), rule.reported, at)
+        account = settled(account, Served(1, said_wrong if read else None, account.judged), terms, at)
     return hits, wrong
 
 
