@@ -7,7 +7,6 @@ after a reload. `edgewise dev --lambda` runs them apart, as Lambda does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from typing import Any
@@ -55,7 +54,7 @@ class Beside:
         aws, url = self._house.aws, self._house.settings.jobs_queue_url
         worker = worker_of(self._house)
         while True:
-            with contextlib.suppress(AwsError):
+            try:
                 found = await aws.call(
                     "sqs", "receive_message", QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
                 )
@@ -63,6 +62,10 @@ class Beside:
                 if messages:
                     await self._batch(worker, url, messages)
                     continue
+            except AwsError:
+                pass
+            except Exception as error:  # noqa: BLE001 - as Lambda does: what failed comes again, the rest goes on
+                self._house.record.failed(error)
             await self._house.clock.sleep(PAUSE_S)
 
     async def _batch(self, worker: Any, url: str, messages: list[dict[str, Any]]) -> None:
@@ -80,5 +83,7 @@ class Beside:
 
         while True:
             await self._house.clock.sleep(UPKEEP_EVERY_S)
-            with contextlib.suppress(ChoresFailed):
+            try:
                 await keep_up(chores_of(self._house))
+            except ChoresFailed as failed:
+                self._house.record.failed(failed.__cause__ or failed)
