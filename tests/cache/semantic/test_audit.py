@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from edgewise.cache.semantic.account import Rehearsed, Served, opened, settled
 from edgewise.cache.semantic.audit import Rate, Tally, at_least, at_most, false_alarms, misses, needed
 from edgewise.cache.semantic.bound import CUTS, Evidence, Rule, licence
 
-TERMS = getattr(account_room, "Terms", float)
+TERMS: Any = getattr(account_room, "Terms", float)
 RATES = st.floats(0, 0.49)
 BOUNDS = st.sampled_from([0.01, 0.02, 0.05, 0.1])
 
