@@ -21,7 +21,7 @@ from edgewise.jobs.journal import Journal
 from edgewise.jobs.paid import PaidCall
 from edgewise.jobs.ports import Ask
 from edgewise.price import Price
-from edgewise.words import Attempt, Model
+from edgewise.words import Attempt, Late, Model, Plan
 from tests import fakes
 from tests.jobs.fakes import MemoryStretches
 from tests.jobs.rig import CHAT, chat_line
@@ -126,6 +126,20 @@ async def test_what_the_cache_has_costs_nothing_and_says_so(clock: FakeClock) ->
     assert not (await run(ask(None))).cached
     again = await run(ask(None))
     assert (again.cached, again.cost_usd) == (True, Decimal(0))
+
+
+async def test_a_line_whose_reading_cost_something_is_cached_all_the_same(clock: FakeClock) -> None:
+    class Reading(fakes.FakePolicy):
+        async def plan(self, *asked: Any) -> Plan:
+            return replace(await super().plan(*asked), late=Late(Decimal("0.0004")))
+
+    rooms = fakes.rooms(clock=clock, policy=Reading())
+    run = Lines(lambda: rooms, impersonate)
+    first, again = await run(ask(None)), await run(ask(None))
+    assert [(ran.cached, ran.cost_usd) for ran in (first, again)] == [
+        (False, Decimal("0.0016")),
+        (True, Decimal("0.0004")),
+    ]
 
 
 async def test_refusals_come_back_as_a_status_and_a_body(clock: FakeClock) -> None:

@@ -103,7 +103,7 @@ class Lines:
 
 def _free(served: Served, cost: Usd | None) -> bool:
     """The cache served it, and not with what an earlier try of it had paid for."""
-    return isinstance(served.verdict, Hit) and cost == 0
+    return isinstance(served.verdict, Hit) and cost == served.cost_usd
 
 
 def _nobody(ask: Ask) -> Knock:
