@@ -111,13 +111,17 @@ class ModelJudge:
     trust: Trust = field(default_factory=Trust)
 
     async def judge(self, asked: str, kept: str, answer: str) -> Opinion:
-        """No opinion while the judge is not believed. Raises `UpstreamError` when the model does not answer."""
+        """No opinion while the judge is not believed, or where it fails a check on this entry.
+
+        Raises `UpstreamError` when the model does not answer.
+        """
         checks = [self._check(right, kept, answer) for right in self.trust.due(self.clock.uniform())]
         # At once: a function is billed for as long as it waits for what goes on behind the answer.
-        said, *_ = await asyncio.gather(self._said(asked, kept, answer), *checks)
-        return Opinion(said if self.trust.believed else None)
+        said, *passed = await asyncio.gather(self._said(asked, kept, answer), *checks)
+        return Opinion(said if self.trust.believed and all(passed) else None)
 
-    async def _check(self, right: bool, kept: str, answer: str) -> None:
+    async def _check(self, right: bool, kept: str, answer: str) -> bool:
+        """Whether the judge says of this entry what it must."""
         said = await self._said(kept if right else foreign_to(kept, self.clock.uniform()), kept, answer)
         before = self.trust.doubt[right]
         self.trust.take(right, passed=said is right)
@@ -127,6 +131,7 @@ class ModelJudge:
         if before < LIMIT <= self.trust.doubt[right]:
             text = "%s fails questions that nobody can mistake: what it says of matches by meaning is not believed"
             logging.getLogger("edgewise").warning(text, self.model.name)
+        return said is right
 
     async def _said(self, asked: str, kept: str, answer: str) -> bool | None:
         asking = one_word(self.model, question(asked, kept, answer))
