@@ -220,7 +220,9 @@ def _told(done: Audit, judge: str, confidence: float, *, own: bool, spent: Spent
         "tighter": {"missed": tighter, "different_pairs": needed(missed, tighter, confidence)},
         "cost_usd": None if spent.usd is None else str(spent.usd),
         "own_pairs": own,
-        "settings": {"cache_judge_model": judge, **rates} if max(missed.limit, alarms.limit) < MOST_MISSED else None,
+        "settings": {"cache_judge_model": judge, **rates}
+        if max(_up(missed.limit), alarms.limit) < MOST_MISSED
+        else None,
         "mistakes": done.mistakes,
     }
 
