@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from edgewise.aws import AwsError, Table
+from edgewise.aws import Aws, AwsError, AwsOptions, Table
 
 
 async def test_values_come_back_as_they_went_in(state_table: Table) -> None:
@@ -28,6 +28,13 @@ async def test_a_query_walks_every_page_between_its_bounds(state_table: Table) -
     assert found == [f"{number:02d}" for number in range(4, 20)]
     newest = [item["sk"] async for item in state_table.query("p", forward=False, limit=3)]
     assert newest == ["24", "23", "22"]
+
+
+async def test_a_range_that_ends_where_it_begins_asks_for_nothing() -> None:
+    """DynamoDB refuses it; here nobody could even answer."""
+    table = Table(Aws(AwsOptions(region="us-east-1", endpoint_url="http://127.0.0.1:1", max_attempts=1)), "t")
+    assert [item async for item in table.query("p", after="03", before="03")] == []
+    assert [item async for item in table.query("p", after="03", before="02")] == []
 
 
 async def test_a_transaction_is_all_or_nothing(state_table: Table) -> None:

@@ -293,6 +293,8 @@ class Table:
         if begins is not None:
             condition, found[":begins"] = f"{condition} AND begins_with({range_name}, :begins)", begins
         elif after is not None and before is not None:
+            if after >= before:
+                return  # nothing lies there, and DynamoDB refuses a range that ends before it begins; moto does not
             condition = f"{condition} AND {range_name} BETWEEN :after AND :before"
             found[":after"], found[":before"] = after + "\x00", before
         elif after is not None:
