@@ -45,7 +45,7 @@ from bench.semcache_streams import (
 from edgewise.cache.semantic.bound import Evidence, Rule, licence
 from edgewise.cache.semantic.index import Row, WarmIndex
 from edgewise.cache.semantic.log import pack, unpack
-from edgewise.cache.semantic.meaning import scores_of
+from edgewise.cache.semantic.serving import allowed
 from edgewise.cache.semantic.verifier import Verifier
 from edgewise.chat import ChatRequest
 from edgewise.query.asker import ExactAsker
@@ -96,9 +96,7 @@ class Lab:
         if normal(kept) == normal(asked):
             return True
         finding = self.verifier.judge(asked, kept, self.cosine(kept, asked))
-        if finding.veto:
-            return False
-        return finding.repeat or licence(Evidence(), Rule(bound)).allows(scores_of(finding)) is not None
+        return allowed(finding, licence(Evidence(), Rule(bound))) is not None
 
 
 def interval(count: int, of: int) -> tuple[float, float]:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from bench.vcache import Seen, explore_probability
-from edgewise.cache.semantic.account import Event, Rehearsed, Served, opened, settled
-from edgewise.cache.semantic.bound import CUTS, Evidence, Rule, licence
+from edgewise.cache.semantic.account import Event, Served, Terms, opened, settled
+from edgewise.cache.semantic.bound import Evidence, Rule, licence
 from edgewise.cache.semantic.features import NAMES, compare
-from edgewise.cache.semantic.meaning import scores_of, surely_same
+from edgewise.cache.semantic.serving import allowed, chance, heard, scores_of, surely_same, withheld
 from edgewise.cache.semantic.shadow import FIRST, STEADY, trusted
 from edgewise.cache.semantic.verifier import Finding, Verifier, both, further, leads, reading, vetoed
 from edgewise.query.classify import read_turn
@@ -210,7 +210,8 @@ class Product:
         self.noise, self.seconds, self.half_life_s = noise or Noise(), seconds, half_life_s
         self.chance, self.done = random.Random(seed), Outcome(len(stream.texts))
         self.rule = Rule(bound, false_alarm=self.noise.false_alarm, missed=self.noise.missed)
-        self.evidence, self.account = Evidence(), opened(self.rule.reported)
+        self.terms = Terms(self.rule.reported, judged)
+        self.evidence, self.account = Evidence(), opened(self.terms)
         self.live = np.zeros(len(stream.texts), bool)
         self.owner = np.full(len(stream.texts), -1)
         self.by_text: dict[str, int] = {}
@@ -240,20 +241,18 @@ class Product:
         entry, scores = int(self.owner[best]), scores_of(finding)
         self.evidence.fade(now, self.half_life_s)
         known = licence(self.evidence, self.rule, prior=trusted(self.evidence, self.judged))
-        allowed = not finding.veto and (finding.repeat or known.allows(scores) is not None)
+        borne = allowed(finding, known) is not None
         suspect = max(entry * self.seconds + 1, self.called_right.get(entry, 0.0)) < self.account.since
-        served = allowed and not suspect and self.account.rest <= 0
+        why = withheld(finding, known, self.account, suspect=suspect, judged=self.judged) if borne else "unlicensed"
+        served, account = why is None, self.account
         right = stream.classes[entry] == stream.classes[at]
         if served:
             self.done.serve(at, right)
+        steady = 1.0 if self.evidence.total() < FIRST else STEADY
+        share = chance(finding, account if borne else None, why, steady)
         self._settle(Served(int(served)), now)
-        steady = chance = 1.0 if self.evidence.total() < FIRST else STEADY
-        if allowed:
-            chance = max(steady, self.account.judged if served else 1.0)
-        elif not any(scores[ranking] >= cuts[-1] for ranking, cuts in CUTS.items()):
-            return served
         drawn = self.chance.random()
-        if not self.judged or drawn >= chance:
+        if not self.judged or drawn >= share:
             return served
         self.done.judged += 1
         says_right = (
@@ -261,20 +260,20 @@ class Product:
         )
         if drawn < steady:
             self.evidence.see(scores, not says_right)
-        if served:
-            self._settle(Served(0, not says_right, chance), now)
-        elif allowed and (says_right or not suspect):
-            self._settle(Rehearsed(not says_right), now)
+        event = heard(account, why, right=says_right, chance=share) if borne else None
+        if event is not None:
+            self._settle(event, now)
         if says_right:
-            self.called_right[entry] = now
+            if why == "unconfirmed":
+                self.called_right[entry] = now
             self.live[at], self.owner[at] = True, entry
-        elif allowed or surely_same(finding):
+        elif borne or surely_same(finding):
             self.live[self.owner == entry] = False
             self.by_text.pop(stream.texts[entry], None)
         return served
 
     def _settle(self, event: Event, now: float) -> None:
-        self.account = settled(self.account, event, self.rule.reported, now)
+        self.account = settled(self.account, event, self.terms, now)
 
     def _near(self, at: int) -> list[int]:
         scores = np.where(self.live[:at], self.stream.near[at, :at], -1.0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewise.cache.semantic.bound import Evidence, Rule, licence
-from edgewise.cache.semantic.meaning import scores_of
+from edgewise.cache.semantic.serving import scores_of
 from edgewise.cache.semantic.verifier import Verifier
 
 COS = 0.985

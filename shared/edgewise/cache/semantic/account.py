@@ -1,26 +1,28 @@
 """What serving by a licence may cost: an account of wrong answers, one for each namespace and bound.
 
 A licence is learned from the past, and tomorrow an answer may have grown old or callers may ask other things. So
-whatever a licence says, serving is paid for. A hit pays in a little less than the bound; a hit that the judge calls
-wrong, having been judged with probability p, stands for 1/p wrong hits and draws as much. The balance is what the
-record can still bear, and
+whatever a licence says, serving is paid for. A hit pays in the bound; a hit that the judge calls wrong, having been
+judged with probability p, stands for 1/p wrong hits and draws as much. The balance is what the record can still bear:
+it begins with nothing, nothing is ever lent or forgiven, and
 
-    a hit is judged with probability CLOSE / balance          (all of them while the balance is small)
-    a balance that can't bear one more wrong answer rests     (nothing is served, the judge goes on reading)
+    a hit is judged with probability CLOSE / balance    (all of them while the balance is small, or there is trouble)
+    a balance under POOR serves only what is surer than the licence asks for (`edgewise.cache.semantic.serving`)
+    trouble that is proven rests                        (nothing is served, the judge goes on reading)
 
-Theory. Of the wrong hits since the last one that was found, each went unseen with probability 1 - p; so they are more
-than balance·ln(1/d)/CLOSE with probability at most d, whatever changed, when, and however adversely, as long as nobody
-sees the judge's coin. No assumption on traffic enters. While the bound is kept with room to spare the balance grows
-with the hits, and labels grow with the logarithm of the hits until the balance is MOST.
+Trouble is a wealth that bets on "more than the bound are wrong" and never falls below 1. One wrong answer that is found
+is trouble already, so all hits are read until as many right ones have outweighed it; and little proof is asked for
+where there is little to lose.
 
-The account opens with one wrong answer and what fifty hits may cost, and is first credited when hits have paid that
-back. Beside it a wealth bets on "more than the bound are wrong" and never falls below 1, label after label: it hears
-of a change before the balance is gone, and is asked for more proof the more there is to lose. Source: Shin, Ramdas
-and Rinaldo 2023, E-detectors; Horvitz and Thompson 1952 for the weights.
+Theory. Of the wrong hits before one is found, each went unseen with probability 1 - p; so they are more than
+balance·ln(1/d)/CLOSE with probability at most d, whatever changed, when, and however adversely, as long as nobody sees
+the judge's coin. After that all are seen, and the wealth needs a few more to be sure. No assumption on traffic enters,
+but for what a poor account serves: there it is that what is surer is wrong less often than the bound. While the bound
+is kept with room to spare the balance grows with the hits, and labels grow with the logarithm of the hits until the
+balance is MOST. Source: Shin, Ramdas and Rinaldo 2023, E-detectors; Horvitz and Thompson 1952 for the weights.
 
 Rest. After an alarm nothing that was learned is forgotten, but every entry that is older must be called right once
 before it is served again, and serving goes on when the judge has called enough would-be hits right, a wrong one
-counting as many right ones. It goes on with a balance of one wrong answer, so a false alarm costs some hits.
+counting as many right ones. What the alarm cost is still owed then.
 
 An account changes by `settled` alone, a pure function, so that processes that share a store can take turns.
 It knows nothing of scores, texts or storage.
@@ -31,19 +33,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-FIRST_HITS = 50
-MOST_AT_FIRST = 2.0
 PAID = 0.9
-"""The part of the bound that a hit pays in; the rest is for what goes unseen."""
+"""The part of the bound that a hit pays in while not every hit is read; the rest is for what goes unseen."""
 CLOSE = 6.0
 """With this much, half of the balance goes unseen once in twenty changes."""
 MOST = 50.0
 """The largest balance: what was earned long ago can't hide a change today."""
+POOR = 2.0
+"""Under this balance a wrong answer more may be one too many."""
 STAKE = 0.12
 """Of the wealth, on each label."""
 PROOF = 20.0
 """The wealth that raises the alarm, for each wrong answer of the balance."""
+POOR_PROOF = 5.0
+"""The wealth that raises it while the account is poor."""
 LEAST_REHEARSED = 10.0
+UNJUDGED = 3.0
+"""What an account begins with where there is no judge: two reports or three raise the alarm, not one."""
 REST_UNJUDGED_S = 86_400.0
 """How long serving rests where there is no judge, and only a report can have raised the alarm."""
 
@@ -52,23 +58,37 @@ REST_UNJUDGED_S = 86_400.0
 class Account:
     """The state of one account.
 
-    hits     served so far
-    balance  wrong answers that the record can still bear
+    balance  wrong answers that the record can still bear; below 0 it is over its bound
     trouble  logarithm of the wealth that bets on a change
     rest     right answers that the judge must still see before serving goes on; 0: it is served
     since    seconds since the epoch: what was made before must be called right once more; 0: no alarm yet
     """
 
-    hits: float = 0.0
-    balance: float = 1.0
+    balance: float = 0.0
     trouble: float = 0.0
     rest: float = 0.0
     since: float = 0.0
 
     @property
+    def poor(self) -> bool:
+        return self.balance < POOR
+
+    @property
     def judged(self) -> float:
         """The share of hits to judge."""
-        return min(1.0, CLOSE / max(self.balance, CLOSE))
+        return 1.0 if self.trouble > 0 else min(1.0, CLOSE / max(self.balance, CLOSE))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an account is kept by.
+
+    share   the share of hits that may be reported wrong: the bound, allowing for the judge's errors
+    judged  whether there is a judge
+    """
+
+    share: float
+    judged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,27 +119,25 @@ class Rested:
 Event = Served | Rehearsed | Rested
 
 
-def opened(share: float) -> Account:
+def opened(terms: Terms) -> Account:
     """An account that nothing has happened to."""
-    return Account(balance=_at_first(share))
+    return Account() if terms.judged else Account(balance=UNJUDGED)
 
 
-def settled(account: Account, event: Event, share: float, now: float) -> Account:
-    """The account after the event.
-
-    share  the share of hits that may be reported wrong: the bound, allowing for the judge's errors
-    """
+def settled(account: Account, event: Event, terms: Terms, now: float) -> Account:
+    """The account after the event."""
     match event:
         case Served(hits, wrong, chance):
-            paid = _credited(account, hits, share)
-            return paid if wrong is None else _told(paid, wrong, chance, share, now)
+            pays = terms.share * (1.0 if account.judged >= 1 else PAID)
+            paid = replace(account, balance=min(MOST, account.balance + hits * pays))
+            return paid if wrong is None else _told(paid, wrong, chance, terms.share, now)
         case Rehearsed(wrong):
             if account.rest <= 0:
                 return account
-            left = account.rest + (rehearsal(share) if wrong else -1.0)
+            left = account.rest + (rehearsal(terms.share) if wrong else -1.0)
             return replace(account, rest=left) if left > 0 else _resumed(account)
         case Rested():
-            return _resumed(account) if account.rest > 0 else account
+            return _resumed(account)
 
 
 def rehearsal(share: float) -> float:
@@ -127,25 +145,17 @@ def rehearsal(share: float) -> float:
     return max(LEAST_REHEARSED, 0.5 / share)
 
 
-def _at_first(share: float) -> float:
-    return min(MOST_AT_FIRST, 1 + FIRST_HITS * share)
-
-
-def _credited(account: Account, hits: int, share: float) -> Account:
-    before, after = PAID * share * account.hits, PAID * share * (account.hits + hits)
-    lent = _at_first(share)
-    paid = max(lent, after) - max(lent, before)
-    return replace(account, hits=account.hits + hits, balance=min(MOST, account.balance + paid))
-
-
 def _told(account: Account, wrong: bool, chance: float, share: float, now: float) -> Account:
     step = math.log1p(STAKE / share * (1 - share)) if wrong else math.log1p(-STAKE)
-    trouble = max(0.0, account.trouble) + step
-    balance = account.balance - (1 / chance if wrong else 0.0)
-    if account.rest <= 0 and (balance < 1 - 1e-9 or trouble >= math.log(PROOF * max(1.0, account.balance))):
-        return replace(account, balance=balance, trouble=0.0, rest=rehearsal(share), since=now)
-    return replace(account, balance=balance, trouble=trouble)
+    after = replace(
+        account,
+        balance=account.balance - (1 / chance if wrong else 0.0),
+        trouble=max(0.0, account.trouble) + step,
+    )
+    if after.rest <= 0 and after.trouble >= math.log(POOR_PROOF if after.poor else PROOF * after.balance):
+        return replace(after, trouble=0.0, rest=rehearsal(share), since=now)
+    return after
 
 
 def _resumed(account: Account) -> Account:
-    return replace(account, balance=max(account.balance, 1.0), trouble=0.0, rest=0.0)
+    return replace(account, trouble=0.0, rest=0.0)

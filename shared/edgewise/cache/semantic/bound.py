@@ -129,9 +129,21 @@ class Licence:
     cuts: Mapping[str, float]
     by_prior: bool = False
 
-    def allows(self, scores: Mapping[str, float]) -> str | None:
-        """The ranking by which it may be served; None when by none."""
-        return next((name for name, cut in self.cuts.items() if scores.get(name, 0.0) >= cut), None)
+    def allows(self, scores: Mapping[str, float], surer: float = 0.0) -> str | None:
+        """The ranking by which it may be served; None when by none.
+
+        surer  by how much the cuts are raised, in log-odds; none above the strictest of the prior
+        """
+        return next(
+            (name for name, cut in self.cuts.items() if scores.get(name, 0.0) >= _raised(name, cut, surer)), None
+        )
+
+
+def _raised(name: str, cut: float, surer: float) -> float:
+    if not surer:
+        return cut
+    higher = 1 / (1 + (1 / cut - 1) * math.exp(-surer))
+    return max(cut, min(higher, PRIOR[name][0][1]))
 
 
 def log_wealth(right: float, wrong: float, share: float) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgewise.aws import AwsError, Table
 from edgewise.cache.port import StoreError
-from edgewise.cache.semantic.account import Account, Event, opened, settled
+from edgewise.cache.semantic.account import Account, Event, Terms, opened, settled
 from edgewise.cache.semantic.bound import CUTS, Evidence
 from edgewise.cache.semantic.index import Row
 from edgewise.cache.semantic.log import Added, Change, Moved, Removed, Vouched, earlier
@@ -141,11 +141,11 @@ class DynamoEvidence:
     async def account(self, namespace: str, bound: float) -> Account | None:
         return (await self._account(namespace, bound))[0]
 
-    async def settle(self, namespace: str, bound: float, event: Event, share: float) -> Account:
+    async def settle(self, namespace: str, bound: float, event: Event, terms: Terms) -> Account:
         for _ in range(TURNS):
             account, version = await self._account(namespace, bound)
             now = self._clock.now()
-            found = settled(account or opened(share), event, share, now)
+            found = settled(account or opened(terms), event, terms, now)
             item = {name: Decimal(repr(round(value, 6))) for name, value in asdict(found).items()}
             try:
                 await self._table.put(

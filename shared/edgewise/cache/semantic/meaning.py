@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgewise.background import Background
 from edgewise.cache.port import Store
-from edgewise.cache.semantic.account import Account
+from edgewise.cache.semantic.account import Account, Served
 from edgewise.cache.semantic.bound import CUTS
 from edgewise.cache.semantic.index import Neighbour, Row
 from edgewise.cache.semantic.library import Library
 from edgewise.cache.semantic.log import Added, Vouched
+from edgewise.cache.semantic.serving import WITHHELD, allowed, chance, heard, scores_of, surely_same, withheld
 from edgewise.cache.semantic.shadow import STEADY, Judge, Licences
 from edgewise.cache.semantic.verifier import Finding, Verifier, both
 from edgewise.clock import Clock
@@ -41,11 +42,8 @@ if TYPE_CHECKING:
 SHARED = "shared:"
 """How the tenant of a namespace that tenants share begins."""
 
-LEAST_SAME = 0.25
 MOST_RECENT = 10_000
 """Hits whose scores are remembered, in case somebody reports them."""
-ALLOWED = ("resting", "unconfirmed")
-"""Why the account withholds what the licence allows."""
 
 
 class Embedder(Protocol):
@@ -102,7 +100,7 @@ class Candidate:
 class Shown:
     """A candidate, what was asked and what came of it.
 
-    verdict  the hit, or why there is none; 'resting' and 'unconfirmed' are hits but for the account
+    verdict  the hit, or why there is none; those of `WITHHELD` are hits but for the account
     account  the account that the hit was for; None when the licence did not allow it
     sampled  drawn without a look at the score; otherwise the label is for the account alone
     chance   the probability with which it is read
@@ -116,15 +114,10 @@ class Shown:
     sampled: bool = False
     chance: float = 1.0
 
-
-def surely_same(finding: Finding) -> bool:
-    """Both models take the two for one question."""
-    return finding.repeat or (finding.same >= 0.8 and finding.topic >= 0.95)
-
-
-def scores_of(finding: Finding) -> dict[str, float]:
-    """The finding as each ranking of the bound sees it; one intent in quite different words is not enough."""
-    return {"same": finding.same, "topic": finding.topic if finding.same >= LEAST_SAME else 0.0}
+    @property
+    def why(self) -> str | None:
+        """Why there is no hit; None for a hit."""
+        return None if isinstance(self.verdict, Hit) else self.verdict
 
 
 class SemanticMeaning:
@@ -156,7 +149,7 @@ class SemanticMeaning:
 
     async def find(self, query: Query, plan: Plan) -> Hit | str:
         """A verified hit, or 'absent', 'language', 'long', 'unverified', 'unlicensed', 'quorum', 'gone', 'stale',
-        'unconfirmed' or 'resting'."""
+        'unconfirmed', 'resting' or 'unsure'."""
         if query.partition is None or query.text is None:
             return "absent"
         if len(query.text) > self._options.longest_chars:
@@ -174,8 +167,8 @@ class SemanticMeaning:
         best = self.best(query.text, near)
         namespace, bound = f"{query.tenant}/{query.namespace}", plan.cache.max_wrong_share
         verdict = await self._decide(query, plan, best, namespace)
-        allowed = isinstance(verdict, Hit) or verdict in ALLOWED
-        account = await self._licences.account(namespace, bound) if allowed else None
+        borne = isinstance(verdict, Hit) or verdict in WITHHELD
+        account = await self._licences.account(namespace, bound) if borne else None
         if isinstance(verdict, Hit):
             self._licences.served(namespace, bound)
         await self._sample(Shown(query, best, verdict, bound, account), vector, embedder, namespace)
@@ -189,12 +182,10 @@ class SemanticMeaning:
         return max(found, key=lambda each: (both(each.finding), each.near.similarity))
 
     async def _decide(self, query: Query, plan: Plan, best: Candidate, namespace: str) -> Hit | str:
-        if best.finding.veto:
-            return "unverified"
         licence = await self._licences.licence(namespace, plan.cache.max_wrong_share)
-        ranking = "repeat" if best.finding.repeat else licence.allows(best.scores)
+        ranking = allowed(best.finding, licence)
         if ranking is None:
-            return "unlicensed"
+            return "unverified" if best.finding.veto else "unlicensed"
         shared = query.tenant.startswith(SHARED)
         enough = not shared or await self._vouched(query, plan, best)
         # Until there are enough, what the caller's own asking brought, and nobody else's.
@@ -208,10 +199,10 @@ class SemanticMeaning:
         if kept.entry.fresh_until <= now:
             return "stale"
         account = await self._licences.account(namespace, plan.cache.max_wrong_share)
-        if await self._licences.suspects(namespace, kept.entry.key, kept.entry.created_at, account):
-            return "unconfirmed"
-        if account.rest > 0:
-            return "resting"
+        suspect = await self._licences.suspects(namespace, kept.entry.key, kept.entry.created_at, account)
+        why = withheld(best.finding, licence, account, suspect=suspect, judged=self._judge is not None)
+        if why is not None:
+            return why
         self._recent[best.near.row.key] = (namespace, best.scores, plan.cache.max_wrong_share)
         if len(self._recent) > MOST_RECENT:
             self._recent.popitem(last=False)
@@ -263,23 +254,19 @@ class SemanticMeaning:
             if known is not None:
                 namespace, scores, bound = known
                 await self._licences.learn(namespace, scores, wrong=True)
-                await self._licences.told(namespace, bound, wrong=True, chance=1.0)
+                await self._licences.told(namespace, bound, Served(0, wrong=True))
             await self.remove(key, None)
 
     async def _sample(self, shown: Shown, vector: Array, embedder: Embedder, namespace: str) -> None:
         """Have the candidate judged behind the request: some whatever their score, hits as their account asks."""
-        scores, account = shown.candidate.scores, shown.account
         if self._judge is None:
             return
-        if account is None and not any(scores[name] >= cuts[-1] for name, cuts in CUTS.items()):
-            return
+        steady = await self._licences.rate(namespace, self._options.steady_rate)
+        share = chance(shown.candidate.finding, shown.account, shown.why, steady)
         drawn = self._clock.uniform()
-        steady = chance = await self._licences.rate(namespace, self._options.steady_rate)
-        if account is not None:
-            chance = max(steady, account.judged if isinstance(shown.verdict, Hit) else 1.0)
-        if drawn >= chance:
+        if drawn >= share:
             return
-        shown = replace(shown, sampled=drawn < steady, chance=chance)
+        shown = replace(shown, sampled=drawn < steady, chance=share)
         work = self._judged(self._judge, shown, vector, embedder, namespace)
         if self._background is not None:
             self._background.spawn(work)
@@ -309,11 +296,9 @@ class SemanticMeaning:
 
     async def _account_for(self, shown: Shown, account: Account, namespace: str, *, right: bool) -> None:
         """Tell the account what became of what it was asked to bear."""
-        if isinstance(shown.verdict, Hit):
-            await self._licences.told(namespace, shown.bound, wrong=not right, chance=shown.chance)
-        elif account.rest > 0 and (right or shown.verdict == "resting"):
-            # That an old entry is wrong says nothing of how the next ones are matched.
-            await self._licences.rehearsed(namespace, shown.bound, wrong=not right)
+        event = heard(account, shown.why, right=right, chance=shown.chance)
+        if event is not None:
+            await self._licences.told(namespace, shown.bound, event)
         if right and shown.verdict == "unconfirmed":
             await self._licences.confirm(namespace, shown.candidate.near.row.key)
 

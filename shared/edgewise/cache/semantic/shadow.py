@@ -10,16 +10,16 @@ generated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from edgewise.cache.semantic.account import (
     REST_UNJUDGED_S,
     Account,
     Event,
-    Rehearsed,
     Rested,
     Served,
+    Terms,
     opened,
     settled,
 )
@@ -70,7 +70,7 @@ class Accounts(Protocol):
         """None: nothing has happened yet."""
         ...
 
-    async def settle(self, namespace: str, bound: float, event: Event, share: float) -> Account:
+    async def settle(self, namespace: str, bound: float, event: Event, terms: Terms) -> Account:
         """The account after the event; no event of another process is lost."""
         ...
 
@@ -111,9 +111,9 @@ class LocalEvidence:
     async def account(self, namespace: str, bound: float) -> Account | None:
         return self._accounts.get((namespace, bound))
 
-    async def settle(self, namespace: str, bound: float, event: Event, share: float) -> Account:
-        before = await self.account(namespace, bound) or opened(share)
-        found = settled(before, event, share, self._clock.now())
+    async def settle(self, namespace: str, bound: float, event: Event, terms: Terms) -> Account:
+        before = await self.account(namespace, bound) or opened(terms)
+        found = settled(before, event, terms, self._clock.now())
         self._accounts[namespace, bound] = found
         return found
 
@@ -187,7 +187,7 @@ class Licences:
         found = known.accounts.get(bound)
         if found is None:
             kept = await self._store.account(namespace, bound)
-            found = known.accounts[bound] = kept or opened(self.rule(bound).reported)
+            found = known.accounts[bound] = kept or opened(self._terms(bound))
         if found.rest > 0 and self._judge is None and self._clock.now() >= found.since + REST_UNJUDGED_S:
             found = await self._settle(namespace, bound, Rested())
         return found
@@ -211,21 +211,21 @@ class Licences:
         """Count a hit; the account hears of it with the next label, since a write for each would cost more."""
         self._untold[namespace, bound] = self._untold.get((namespace, bound), 0) + 1
 
-    async def told(self, namespace: str, bound: float, *, wrong: bool, chance: float) -> None:
-        """Take in what became of a hit that was read with that probability. Raises `StoreError`."""
-        hits = self._untold.pop((namespace, bound), 0)
-        await self._settle(namespace, bound, Served(hits, wrong, chance))
-
-    async def rehearsed(self, namespace: str, bound: float, *, wrong: bool) -> None:
-        """Take in what would have become of a hit while serving rests. Raises `StoreError`."""
-        await self._settle(namespace, bound, Rehearsed(wrong))
+    async def told(self, namespace: str, bound: float, event: Event) -> None:
+        """Take in what became of a hit, or of what would have been one. Raises `StoreError`."""
+        if isinstance(event, Served):
+            event = replace(event, hits=event.hits + self._untold.pop((namespace, bound), 0))
+        await self._settle(namespace, bound, event)
 
     async def _settle(self, namespace: str, bound: float, event: Event) -> Account:
-        found = await self._store.settle(namespace, bound, event, self.rule(bound).reported)
+        found = await self._store.settle(namespace, bound, event, self._terms(bound))
         known = self._known.get(namespace)
         if known is not None:
             known.accounts[bound] = found
         return found
+
+    def _terms(self, bound: float) -> Terms:
+        return Terms(self.rule(bound).reported, self._judge is not None)
 
     def rule(self, bound: float) -> Rule:
         """The bound with what is known of the judge."""
