@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewise.clock import FakeClock
 from edgewise.errors import NotAllowed, QuotaExceeded, Unavailable
 from edgewise.policy.budgets import dollars, picodollars, window_of
-from edgewise.policy.tills import MemoryTills, Till
+from edgewise.policy.dynamodb_tills import DynamoTills
+from edgewise.policy.tills import MemoryTills, Till, Tills
 from tests.policy.rig import BIG, MINI, Rig, attempt, choice
 
 TEN_CENTS = {"per": "day", "usd": "0.1"}
@@ -146,6 +149,46 @@ async def test_a_settlement_that_cannot_be_written_stays_held_and_is_counted() -
     assert ("SettleFailed", 1) in rig.signals
     with pytest.raises(QuotaExceeded):
         await rig.room.reserve(plan, choice("0.01"))
+
+
+class Forgetful:
+    """Tills that do what they are asked and lose the word of it, the first time that each thing is asked."""
+
+    def __init__(self, inner: Tills) -> None:
+        self._inner = inner
+        self._lost: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        async def asked(*given: Any) -> Any:
+            done = await getattr(self._inner, name)(*given)
+            if name not in self._lost:
+                self._lost.add(name)
+                raise Unavailable("The answer was lost.")
+            return done
+
+        return asked
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def inner(request: pytest.FixtureRequest) -> Tills:
+    if request.param == "memory":
+        return MemoryTills()
+    return DynamoTills(request.getfixturevalue("state_table"), FakeClock())
+
+
+async def test_what_is_spent_already_is_charged_once_whatever_room_there_is(inner: Tills) -> None:
+    """Also when the store does it and loses the word of it."""
+    rig = Rig(inner)
+    token = await rig.key(budgets=[TEN_CENTS, {**TEN_CENTS, "model": "claude-*"}])
+    lines = (await rig.plan(token)).context["lines"]
+    rig.ledger.tills = Forgetful(inner)
+    for _ in range(2):
+        spending = asyncio.ensure_future(rig.ledger.spend(lines, [attempt("0.07")]))
+        while not spending.done():
+            await rig.clock.advance(1)
+    assert await inner.used([line.till for line in lines], rig.clock.now()) == [picodollars(Decimal("0.14")), 0]
+    rig.clock.time += 50 * 86_400
+    assert (await inner.used([lines[0].till], rig.clock.now()))[0] == picodollars(Decimal("0.14"))
 
 
 @given(st.lists(st.decimals("0", "0.01", places=12), max_size=30))
