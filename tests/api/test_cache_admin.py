@@ -19,6 +19,7 @@ from edgewise.cache.build import near_of, room_of, store_of
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.room import CacheRoom
 from edgewise.cli import cache as verb
+from edgewise.cli import costs
 from edgewise.clock import FakeClock
 from edgewise.settings import Settings
 from edgewise.words import Credentials, Principal
@@ -167,6 +168,7 @@ class Shell:
         self.batches: list[bytes] = []
         patch.setattr(verb, "send", self.send)
         patch.setattr(verb, "call", self.call)
+        patch.setattr(costs, "call", self.call)
 
     def send(self, method: str, path: str, content: bytes | None = None, content_type: str = "") -> bytes:
         if path == "/v1/files":
