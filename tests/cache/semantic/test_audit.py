@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgewise.cache.semantic import account as account_room
-from edgewise.cache.semantic.account import Rehearsed, Served, opened, settled
+from edgewise.cache.semantic.account import Rehearsed, Served, Terms, opened, settled
 from edgewise.cache.semantic.audit import Rate, Tally, at_least, at_most, false_alarms, misses, needed
 from edgewise.cache.semantic.bound import CUTS, Evidence, Rule, licence
 
-TERMS: Any = getattr(account_room, "Terms", float)
 RATES = st.floats(0, 0.49)
 BOUNDS = st.sampled_from([0.01, 0.02, 0.05, 0.1])
 
@@ -68,7 +65,7 @@ def test_fewer_false_alarms_and_more_misses_than_true_are_the_safe_side(
     evidence.see({"same": CUTS["same"][3], "topic": CUTS["topic"][3]}, True, wrong)
     loosest, cuts = licence(evidence, true, prior=()).cuts, licence(evidence, safe, prior=()).cuts
     assert cuts.keys() <= loosest.keys() and all(cuts[name] >= loosest[name] for name in cuts)
-    hard, soft = TERMS(safe.reported), TERMS(true.reported)
+    hard, soft = Terms(safe.reported), Terms(true.reported)
     strict, easy = opened(hard), opened(soft)
     for event in [Served(right, False), *[Served(1, True)] * wrong]:
         strict, easy = settled(strict, event, hard, 1.0), settled(easy, event, soft, 1.0)
@@ -90,7 +87,7 @@ def test_can_t_tell_never_hides_wrong_matches(
 
 def served(rule: Rule, share: float, alarm: float, missed: float, seed: int, requests: int = 3000) -> tuple[int, int]:
     """(hits, wrong ones) of would-be hits that are wrong with `share`, under a judge of those true rates."""
-    chance, terms, hits, wrong = random.Random(seed), TERMS(rule.reported), 0, 0
+    chance, terms, hits, wrong = random.Random(seed), Terms(rule.reported), 0, 0
     account = opened(terms)
     for at in range(requests):
         is_wrong = chance.random() < share

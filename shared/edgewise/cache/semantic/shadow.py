@@ -32,6 +32,9 @@ STEADY = 0.1
 """The share of candidates that the sample draws once a namespace has its first labels."""
 FIRST = 60
 """So many of a namespace's first candidates are all judged, and nothing but repeats is served meanwhile."""
+SILENT = 50.0
+"""So many labels that should have come and did not are a judge that is down, or not believed: nothing is served until
+it is heard. A burst whose labels are on their way waits for the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,8 @@ class Licences:
             found = known.accounts[bound] = kept or opened(self._terms(bound))
         if found.rest > 0 and self._judge is None and self._clock.now() >= found.since + REST_UNJUDGED_S:
             found = await self._settle(namespace, bound, Rested())
+        if self._judge is not None and self._untold.get((namespace, bound), 0) * found.judged > SILENT:
+            return replace(found, rest=max(found.rest, 1.0))
         return found
 
     async def suspects(self, namespace: str, key: str, made_at: float, account: Account) -> bool:
@@ -212,9 +217,13 @@ class Licences:
         self._untold[namespace, bound] = self._untold.get((namespace, bound), 0) + 1
 
     async def told(self, namespace: str, bound: float, event: Event) -> None:
-        """Take in what became of a hit, or of what would have been one. Raises `StoreError`."""
+        """Take in what became of a hit, or of what would have been one. Raises `StoreError`.
+
+        The latter leaves hits that nobody has told of unpaid: they may have been served while the judge was silent.
+        """
+        untold = self._untold.pop((namespace, bound), 0)
         if isinstance(event, Served):
-            event = replace(event, hits=event.hits + self._untold.pop((namespace, bound), 0))
+            event = replace(event, hits=event.hits + untold)
         await self._settle(namespace, bound, event)
 
     async def _settle(self, namespace: str, bound: float, event: Event) -> Account:
