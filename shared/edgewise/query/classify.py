@@ -93,6 +93,8 @@ _OWN = later(
     r"|(?<![\w'])(?:do i owe|have i|am i (?:being|still|registered|booked)|did i)(?![\w'])"
 )
 _ZH_OWN = later(
+    # "How do I reset my password" asks how it is done, in either order of words; "how come my order …" does not.
+    r"(?:^|[，。！？；,!?;\s])(?!(?:请问|想问(?:一下)?|我想知道)?(?:如何|怎么|怎样|咋)(?!我))[^，。！？；,!?;\s]*?"
     r"我的(?:余额|订单|账单|快递|包裹|退款|预约|申请|成绩|工资|密码|账号|手机号|地址|会员)(?!.{0,6}怎么|.{0,6}如何)|我(?:欠|还剩)多少"
 )
 _SECRET = later(
