@@ -55,6 +55,8 @@ class Manner:
     """OpenAI's finish reason, or Anthropic's stop reason; None: the natural one."""
     usage: Mapping[str, Any] | None = None
     """Laid over the counted usage."""
+    tier: str | None = None
+    """The service tier that OpenAI's answers say they were served in."""
     cut: Cut | None = None
     """Where the answer breaks off. Of a whole JSON answer: before headers, after them, or half-way."""
     drop: Literal["end", "close", "reset"] = "close"

@@ -105,7 +105,11 @@ class Spoken:
                 for i in range(self.asked.get("n") or 1)
             ],
             "usage": self.usage() if self.manner.with_usage else None,
+            **self._served(),
         }
+
+    def _served(self) -> dict[str, Any]:
+        return {"service_tier": self.manner.tier} if self.manner.tier else {}
 
     def _anthropic(self) -> dict[str, Any]:
         content: list[dict[str, Any]] = [{"type": "text", "text": "".join(self.pieces)}]
@@ -142,6 +146,7 @@ class Spoken:
             "object": "chat.completion.chunk",
             "created": CREATED,
             "model": self.model,
+            **self._served(),
         }
 
         def piece(delta: Any, finish: str | None = None, **more: Any) -> bytes:
