@@ -258,6 +258,26 @@ async def test_behind_a_cdn_only_the_cdn_gets_in() -> None:
     assert (await ask.ask("POST", CHAT, GOOD)).status == 403
     assert (await ask.ask("POST", CHAT, GOOD, headers={"x-edgewise-origin": "s3crex"})).status == 403
     assert (await ask.ask("POST", CHAT, GOOD, headers={"x-edgewise-origin": "s3cret"})).status == 200
+    # DNS asks every region for its health and can show nothing.
+    assert (await ask.ask("GET", "/healthz")).status == 200
+
+
+@pytest.mark.parametrize(("secret", "address"), [("s3cret", "192.0.2.7"), (None, "127.0.0.1")])
+async def test_a_client_behind_a_cdn_has_its_own_address_and_any_other_the_one_it_comes_from(
+    secret: str | None, address: str
+) -> None:
+    """Else one who misbehaves has the CDN banned, and everybody behind it."""
+    addresses: list[str] = []
+
+    class Looking(FakePolicy):
+        async def identify(self, credentials: Any) -> Any:
+            addresses.append(credentials.address)
+            return await super().identify(credentials)
+
+    shown = {"x-edgewise-origin": "s3cret", "x-edgewise-client": "198.51.100.9, 192.0.2.7"}
+    got = await client(rooms(policy=Looking()), origin_secret=secret).ask("GET", "/v1/models", headers=shown)
+    assert got.status == 200
+    assert set(addresses) == {address}
 
 
 async def test_a_browser_may_ask_and_read() -> None:

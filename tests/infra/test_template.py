@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edgewise.api.frame import CLIENT, ORIGIN
 from edgewise.jobs.room import Options
 from edgewise.local.serve import declared, job_source
 from edgewise.local.template import load
@@ -300,3 +301,19 @@ def test_the_loopback_lambda_runs_the_functions_as_the_template_has_them() -> No
     assert gateway.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__" and "EDGEWISE_BUCKET" not in gateway.environ
     worker = declared("WorkerFunction", {}, concurrency=2)
     assert worker.command[1:] == ("-m", "awslambdaric", "handler.handler") and worker.folder.name == "worker"
+
+
+def test_whatever_stands_in_front_says_whose_request_it_brings() -> None:
+    """By names that the frame reads; what a client says of itself is overwritten."""
+    resources = load(ROOT / "infra" / "edge.yaml")["Resources"]
+    distribution = resources["Distribution"]["Properties"]["DistributionConfig"]
+    (header,) = distribution["Origins"][0]["OriginCustomHeaders"]
+    assert header["HeaderName"] == ORIGIN.decode()
+    (associated,) = distribution["DefaultCacheBehavior"]["FunctionAssociations"]
+    assert associated["EventType"] == "viewer-request"
+    code = resources["Client"]["Properties"]["FunctionCode"]
+    assert f'headers["{CLIENT.decode()}"] = {{value: event.viewer.ip}}' in code
+    for method in ("AnyPath", "RootPath"):
+        mapped = resources[method]["Properties"]["Integration"]["RequestParameters"]
+        assert mapped[f"integration.request.header.{CLIENT.decode()}"] == "context.identity.sourceIp"
+        assert f"integration.request.header.{ORIGIN.decode()}" in mapped

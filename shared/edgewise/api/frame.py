@@ -23,13 +23,18 @@ from edgewise.errors import NotAllowed
 Crashed = Callable[[BaseException, Scope], None]
 """Told of every failure that is not of the tree, with the request's scope."""
 
+ORIGIN, CLIENT = b"x-edgewise-origin", b"x-edgewise-client"
+"""What stands in front shows that it is it, and says whose request it brings (infra/edge.yaml)."""
+LOOKED_AT = frozenset({"/healthz"})
+"""By DNS, which can show nothing: whether this region answers."""
+
 
 class Frame:
     """ASGI middleware around the whole app.
 
     token          makes request ids
     cors_origin    who may read answers from a browser ('*': anyone; no cookie is ever read, so nothing leaks); '': none
-    origin_secret  what `x-edgewise-origin` must hold, so that only the CDN in front can get in
+    origin_secret  what `x-edgewise-origin` must hold, so that only what stands in front can get in
     """
 
     def __init__(
@@ -74,8 +79,8 @@ class Frame:
             await send(message)
 
         try:
-            if self._secret is not None and not self._from_origin(scope):
-                raise NotAllowed("Requests must come through the gateway's own address.")
+            if self._secret is not None and scope["path"] not in LOOKED_AT:
+                self._come_in(scope, self._secret)
             if self._cors_origin and scope["method"] == "OPTIONS" and (preflight := _preflight(scope)) is not None:
                 await preflight(scope, receive, tell)
                 return
@@ -91,10 +96,15 @@ class Frame:
                 body = dialect.error(told, request_id) if dialect is not None else None
                 await problems.response(told, body)(scope, receive, tell)
 
-    def _from_origin(self, scope: Scope) -> bool:
-        shown = next((value for name, value in scope["headers"] if name == b"x-edgewise-origin"), b"")
-        assert self._secret is not None
-        return hmac.compare_digest(shown, self._secret)
+    def _come_in(self, scope: Scope, secret: bytes) -> None:
+        """Refuse who goes around what stands in front. Who comes through it is who that says: by its own address
+        everybody would be one client, and one who misbehaves would have all of them banned."""
+        shown = {name: value for name, value in scope["headers"] if name in (ORIGIN, CLIENT)}
+        if not hmac.compare_digest(shown.get(ORIGIN, b""), secret):
+            raise NotAllowed("Requests must come through the gateway's own address.")
+        if CLIENT in shown:
+            # The last of several: a client's own words would stand before it.
+            scope["client"] = (shown[CLIENT].rpartition(b",")[2].strip().decode("latin-1"), 0)
 
 
 def _preflight(scope: Scope) -> Response | None:
