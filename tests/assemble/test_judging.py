@@ -189,6 +189,24 @@ def test_a_judge_that_errs_now_and_then_is_believed() -> None:
     assert lost <= 1
 
 
+@pytest.mark.parametrize("always", [True, False])
+def test_of_a_judge_that_breaks_few_labels_still_count(always: bool) -> None:
+    """About 25, seldom more than 120: until the first check that it fails, after which every label is checked."""
+    counted = []
+    for seed in range(200):
+        chance, trust, count = random.Random(seed), Trust(), 0
+        for right in (True, False):
+            trust.take(right, passed=True)
+        while trust.believed:
+            passed = [(right, right is always) for right in trust.due(chance.random())]
+            for right, good in passed:
+                trust.take(right, passed=good)
+            count += trust.believed and all(good for _, good in passed)
+        counted.append(count)
+    counted.sort()
+    assert counted[100] < 35 and counted[190] < 150
+
+
 def test_at_the_tolerated_rates_a_thousand_checks_go_by_before_it_is_disbelieved() -> None:
     """On average: the promise of the e-detector, for each of the two kinds."""
     for right, share in ((True, 0.2), (False, 0.1)):
