@@ -37,6 +37,17 @@ async def test_a_model_that_is_not_there_is_named() -> None:
             await assistant.ask("Hello", model="nobody/knows")
 
 
+async def test_with_nothing_set_up_it_says_what_would_be_and_keeps_standard_output_clean(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for name in Settings.names():
+        monkeypatch.delenv(name, raising=False)
+    async with edgewise.Assistant() as assistant:
+        with pytest.raises(ModelNotFound, match="OPENAI_API_KEY"):
+            await assistant.ask("Hello")
+    assert capsysbinary.readouterr().out == b""
+
+
 def test_the_package_has_no_other_names() -> None:
     with pytest.raises(AttributeError):
         _ = edgewise.Nothing

@@ -31,7 +31,8 @@ from edgewise.settings import Settings
 from edgewise.words import Credentials, Usd
 
 ROUTE = "/v1/chat/completions"
-IN_PROCESS_KEY = "ew_in_process"
+IN_PROCESS = {"EDGEWISE_ROOT_KEY": "ew_in_process", "EDGEWISE_REQUEST_LOG": "false"}
+"""Unless the environment says otherwise. Standard output is the program's own, not a place for lines of ours."""
 
 Question = str | Sequence[Mapping[str, Any]]
 """A user's text, or a whole conversation in OpenAI's shape."""
@@ -42,7 +43,7 @@ class Assistant:
 
     def __init__(self, settings: Settings | None = None, *, model: str = "auto", key: str | None = None) -> None:
         if settings is None:
-            settings = Settings.of_process({"EDGEWISE_ROOT_KEY": IN_PROCESS_KEY})
+            settings = Settings.of_process(IN_PROCESS)
         self._house: House = build(settings)
         self._model = model
         self._credentials = Credentials(key or settings.root_key, ROUTE)

@@ -50,6 +50,10 @@ SESSION_CHARS = 128
 """What of a session's name counts: its client may make it as long as it likes."""
 PROVED = frozenset({"hybrid", "learned"})
 """Strategies that keep a guarantee."""
+NOBODY = (
+    "No model is available here: no provider is set up. OPENAI_API_KEY, ANTHROPIC_API_KEY, EDGEWISE_BEDROCK, "
+    "EDGEWISE_UPSTREAMS and EDGEWISE_LOCAL_MODEL each set one up, on the gateway's side."
+)
 
 
 @dataclass(slots=True)
@@ -102,7 +106,7 @@ class Room:
         kept = tuple(model for model in asked.models if wanted(model, options))
         if not kept:
             if not asked.models:
-                raise ModelNotFound("No model is available here: no provider is set up.", param="model")
+                raise ModelNotFound(NOBODY, param="model")
             raise ModelNotFound("No model is left after `only` and `ignore`.", param="routing")
         if len(kept) < len(asked.models):
             asked = changed(asked, models=kept)
