@@ -131,11 +131,17 @@ async def test_whatever_may_change_the_vector_or_whose_it_is_makes_another_entry
     assert len(shop.embed.asked) == 2
 
 
-async def test_both_encodings_come_back_as_they_went_out(clock: FakeClock) -> None:
-    shop = Shop(clock)
+@pytest.mark.parametrize("first", ["base64", "float", None])
+async def test_both_encodings_are_of_one_entry_and_come_back_as_they_went_out(
+    first: str | None, clock: FakeClock
+) -> None:
+    """SDKs ask for base64, plain requests for numbers; it is the same vector."""
+    shop, other = Shop(clock), Shop(clock)
+    await shop.ask("one", encoding_format=first)
     for encoding in ("base64", "float", None):
-        fresh, kept = await shop.ask("one", encoding_format=encoding), await shop.ask("one", encoding_format=encoding)
+        kept, fresh = await shop.ask("one", encoding_format=encoding), await other.ask("one", encoding_format=encoding)
         assert told(kept, "cache") == ("hit",) and kept.json["data"] == fresh.json["data"]
+    assert len(shop.embed.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ SHARED = "shared:"
 
 
 REMEMBERED = 1024
+NOT_OF_ONE = frozenset({"messages", "encoding_format"})
+"""What is not of one input of an embeddings request: it has no messages, and the encoding is how a vector is handed
+over. OpenAI's clients ask for base64 where plain requests get numbers; both are the same vector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class ExactAsker:
     def each(self, plan: Plan, target: Target, inputs: list[Any]) -> list[Query]:
         """A query for each of a request's inputs, as if it had been asked for alone; to the letter only."""
         tenant, namespace, scope = _scope(plan, target)
-        body = {name: value for name, value in canonical(plan.request.body).items() if name != "messages"}
+        body = {name: value for name, value in canonical(plan.request.body).items() if name not in NOT_OF_ONE}
         return [Query(tenant, namespace, target.name, digest((*scope, {**body, "input": one}))) for one in inputs]
 
     def _read(
