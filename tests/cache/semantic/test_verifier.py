@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from edgewise.cache.semantic.alignment import misspelt, slips
+from edgewise.cache.semantic.hanzi import read_chinese
 from edgewise.cache.semantic.reading import read
 from edgewise.cache.semantic.verifier import Verifier
+from edgewise.cache.semantic.words import english
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,11 @@ def verifier() -> Verifier:
         ("怎么打开通知？", "怎么关闭通知？", "opposite"),
         ("周六银行开门吗？", "周日银行开门吗？", "class_swap"),
         ("从南京到苏州怎么走？", "从苏州到南京怎么走？", "class_swap"),
+        ("Can a cyclist overtake a tram?", "Can a tram overtake a cyclist?", "roles"),
+        ("邻居撞了我的车", "我撞了邻居的车", "roles"),
+        ("怎么把米换成英尺", "怎么把英尺换成米", "roles"),
+        ("两个半小时的票", "两小时的票", "number_swap"),
+        ("Who signed for parcel QX-7781?", "Who signed for parcel QX-7781B?", "code"),
     ],
 )
 def test_a_thing_replaced_by_another_of_its_kind_is_vetoed(verifier: Verifier, a: str, b: str, veto: str) -> None:
@@ -41,6 +49,9 @@ def test_a_thing_replaced_by_another_of_its_kind_is_vetoed(verifier: Verifier, a
         ("How do I renew my passport?", "how do i renew my pasport"),
         ("How do I renew my passport?", "Hi! How do I renew my passport? Thanks"),
         ("What's the fastest way to peel garlic?", "What is the fastest way to peel garlic"),
+        ("How do I sound proof the wind shield?", "how do i soundproof a windsheild"),
+        ("When do the shops open in the U.K.?", "when do shops open in the UK"),
+        ("护照在哪儿办？", "请问护照在哪里办呢"),
     ],
 )
 def test_repeats_are_known_as_such(verifier: Verifier, a: str, b: str) -> None:
@@ -69,10 +80,33 @@ def test_a_random_suffix_breaks_the_match(verifier: Verifier) -> None:
     assert verifier.judge(plain, appended, 0.95).veto == "added"
 
 
+def test_only_a_known_word_and_an_unknown_one_are_a_slip_apart() -> None:
+    lexicon = english()
+    assert misspelt("passport", "pasport", lexicon) and misspelt("recieve", "receive", lexicon)
+    assert not misspelt("form", "from", lexicon) and not misspelt("x1234", "x1235", lexicon)
+    assert slips("kitten", "sitting") == 3 and slips("abcd", "abdc") == 1 and slips("", "abc") == 3
+
+
 def test_words_for_numbers_and_times_are_the_numbers() -> None:
     assert read("seven in the evening").numbers == {("19", "clock")}
     assert read("£300,000").numbers == read("300k pounds").numbers
     assert read("twenty-five kilos").numbers == {("25", "kg")}
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("一个半小时", {("90", "分钟")}),
+        ("90分钟", {("90", "分钟")}),
+        ("一米五", {("150", "厘米")}),
+        ("两万五", {("25000", "")}),
+        ("一百零二块", {("102", "元")}),
+        ("下午三点半", {("3.5", "点")}),
+        ("等一下", set()),
+    ],
+)
+def test_chinese_numerals_are_the_numbers(text: str, numbers: set[tuple[str, str]]) -> None:
+    assert read_chinese(text).numbers == numbers
 
 
 def test_wordings_of_one_entry_speak_for_it(verifier: Verifier) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from difflib import SequenceMatcher
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from edgewise.cache.semantic.alignment import CLOSE, Aligned, align, likeness, misspelt
 from edgewise.cache.semantic.hanzi import is_chinese, opposed_chinese
+from edgewise.cache.semantic.places import order, particles, reversed_roles
 from edgewise.cache.semantic.reading import Reading
 from edgewise.cache.semantic.words import English, english
 
@@ -68,6 +68,9 @@ NAMES = (
     "repeat",
     "clean",
     "clean_cos",
+    "beyond_words",
+    "beyond_frame",
+    "beyond_letters",
 )
 
 
@@ -90,8 +93,8 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
     swap, extra = _classes(a, b)
     number_swap, number_extra = _numbers(a.numbers, b.numbers)
     name_swap, name_extra = _sets(
-        frozenset(n for n in a.names if n not in b.text.lower()),
-        frozenset(n for n in b.names if n not in a.text.lower()),
+        frozenset(n for n in a.names if n not in b.text.lower() and n.replace(".", "") not in b.squeezed),
+        frozenset(n for n in b.names if n not in a.text.lower() and n.replace(".", "") not in a.squeezed),
     )
     code_swap, code_extra = _sets(
         frozenset(code for code in a.codes if not (code.isalpha() and code in b.text.lower())),
@@ -118,9 +121,9 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
         negation,
         denial,
     )
-    repeat = _repeat(a, b, lexicon)
+    repeat = float(_repeat(a.bare, b.bare, lexicon) or (bool(a.typed) and _repeat(a.typed, b.typed, lexicon)))
     return {
-        "added": _added(there, back),
+        "added": _added(there, back) * (HALF if is_chinese(a.text) else 1),
         "unknown": float(max(_unknown(there, lexicon), _unknown(back, lexicon))),
         "denial": denial,
         "denial_close": denial * (1 - heavy[1]),
@@ -131,6 +134,9 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
         "clean": 1 - conflict,
         "clean_cos": (1 - conflict) * max(0.0, cos - 0.5) * 2,
         "cos": cos,
+        "beyond_words": cos - soft[0],
+        "beyond_frame": cos - frame,
+        "beyond_letters": cos - dice,
         "cos_high": max(0.0, cos - 0.75) * 4,
         "cover_min": soft[0],
         "cover_max": soft[1],
@@ -157,8 +163,8 @@ def compare(a: Reading, b: Reading, cos: float) -> dict[str, float]:
         "name_swap": name_swap,
         "name_extra": name_extra,
         "code": max(code_swap, code_extra),
-        "particle": float(_particles(a, b)),
-        "order": _order(a, b),
+        "particle": float(particles(a, b)),
+        "order": order(a, b),
         "frame": frame,
         "frame_left": frame * heavy[1],
         "trigrams": dice,
@@ -176,14 +182,23 @@ def _poles(a: Reading, b: Reading) -> bool:
     return False
 
 
-def _repeat(a: Reading, b: Reading, lexicon: English) -> float:
-    """1 when the texts are the same words in the same order but for fillers and slips of the pen."""
-    if len(a.bare) != len(b.bare):
-        return 0.0
-    for one, other in zip(a.bare, b.bare, strict=True):
-        if one != other and lexicon.lemma(one) != lexicon.lemma(other) and not misspelt(one, other, lexicon):
-            return 0.0
-    return 1.0
+def _repeat(a: tuple[str, ...], b: tuple[str, ...], lexicon: English) -> bool:
+    """The same words in the same order but for slips of the pen and where words are cut."""
+    i = j = 0
+    while i < len(a) and j < len(b):
+        if _same_word(a[i], b[j], lexicon):
+            i, j = i + 1, j + 1
+        elif _same_word("".join(a[i : i + 2]), b[j], lexicon):
+            i, j = i + 2, j + 1
+        elif _same_word(a[i], "".join(b[j : j + 2]), lexicon):
+            i, j = i + 1, j + 2
+        else:
+            return False
+    return i == len(a) and j == len(b)
+
+
+def _same_word(a: str, b: str, lexicon: English) -> bool:
+    return a == b or lexicon.lemma(a) == lexicon.lemma(b) or misspelt(a, b, lexicon)
 
 
 def _share(aligned: Aligned) -> float:
@@ -259,6 +274,8 @@ def _sets(a: frozenset[Any], b: frozenset[Any]) -> tuple[float, float]:
     return float(bool(only_a) and bool(only_b)), float(bool(only_a) != bool(only_b))
 
 
+HALF = 0.5
+"""A character says half of what a word does."""
 Numbers = frozenset[tuple[str, str]]
 
 
@@ -269,44 +286,3 @@ def _numbers(a: Numbers, b: Numbers) -> tuple[float, float]:
     only_a = [n for n in a - b if not (n[0] in bare_b or (not n[1] and n[0] in values_b))]
     only_b = [n for n in b - a if not (n[0] in bare_a or (not n[1] and n[0] in values_a))]
     return float(bool(only_a) and bool(only_b)), float(bool(only_a) != bool(only_b))
-
-
-def reversed_roles(a: Reading, b: Reading) -> bool:
-    """The same word is where from in one and where to in the other, or stands on the other side of 'than', or two
-    have changed places around a word that says what one does to the other."""
-    turned = {("from", "to"), ("to", "from"), ("before-than", "after-than"), ("after-than", "before-than")}
-    if any((role, b.roles.get(word)) in turned for word, role in a.roles.items()):
-        return True
-    # In the passive who does it stands last.
-    return ("by" in a.words) == ("by" in b.words) and bool(_around(a) & {(y, via, x) for x, via, y in _around(b)})
-
-
-def _around(text: Reading) -> set[tuple[str, str, str]]:
-    """(name or number, what stands between, name or number), for every two of the text's in their order."""
-    found = set()
-    at = [i for i, word in enumerate(text.row) if word in text.names or word[0].isdigit()]
-    for left, right in pairwise(at):
-        found |= {(text.row[left], via, text.row[right]) for via in text.row[left + 1 : right]}
-    return found
-
-
-_AGAINST = (("on", "off"), ("with", "without"), ("before", "after"), ("over", "under"))
-
-
-def _particles(a: Reading, b: Reading) -> bool:
-    for one, other in _AGAINST:
-        more = a.particles.count(one) - b.particles.count(one)
-        less = a.particles.count(other) - b.particles.count(other)
-        if more * less < 0:
-            return True
-    return False
-
-
-def _order(a: Reading, b: Reading) -> float:
-    """How far the shared words stand in another order: 0 the same order, 1 the reverse."""
-    places_b = {unit.lemma: unit.at for unit in b.units}
-    row = [places_b[unit.lemma] for unit in a.units if unit.lemma in places_b]
-    pairs = len(row) * (len(row) - 1) / 2
-    if not pairs:
-        return 0.0
-    return sum(row[i] > row[j] for i in range(len(row)) for j in range(i + 1, len(row))) / pairs

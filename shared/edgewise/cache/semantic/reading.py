@@ -15,6 +15,18 @@ from functools import lru_cache
 
 from edgewise.cache.semantic.words import English, english
 
+AGAINST = (
+    ("on", "off"),
+    ("onto", "off"),
+    ("with", "without"),
+    ("before", "after"),
+    ("over", "under"),
+    ("above", "below"),
+    ("within", "outside"),
+    ("inside", "outside"),
+    ("ahead", "behind"),
+)
+"""Small words that turn each other round."""
 _CONTRACTIONS = (
     (re.compile(r"[\u2018\u2019\u02bc`\u00b4]"), "'"),
     (re.compile(r"\bcan't\b"), "can not"),
@@ -37,13 +49,14 @@ _WORD = re.compile(
     r"[£$€]|%|\d{1,2}:\d{2}|\d+(?:\.\d+)+|\d+|[a-z][a-z0-9]*(?:[+#]+|(?:-[a-z0-9]+)+)?|[^\s\w.,;:!?()\"'\-]"
 )
 _CODE = re.compile(
-    r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*|[A-Za-z]+[-_/]\d+|\w+_\w+|#\w+"
+    r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*|[A-Za-z]+[-_/]\d[\w-]*|\w+_\w+|#\w+"
     r"|\b[A-Za-z]{2,}(?:\.[A-Za-z]{2,})+\b|\b[a-z]{2,}[A-Z]\w*|(?<!\S)--?[a-z][\w-]+"
 )
 _NAME = re.compile(r"(?<![.!?\n]\s)(?<!^)(?<![\w'])[A-Z][\w&.-]*")
 _QUOTED = re.compile(r"\"([^\"]{2,60})\"|\u201c([^\u201d]{2,60})\u201d|`([^`]{1,60})`")
 _UNIT_SIZED = re.compile(r"^(\d+(?:\.\d+)?)([a-z]+)$")
-_PARTICLES = frozenset(("on", "off", "in", "out", "up", "down", "with", "without", "before", "after", "over", "under"))
+_PARTICLES = frozenset({word for pair in AGAINST for word in pair} | {"in", "out", "up", "down"})
+_ARTICLES = frozenset(("a", "an", "the"))
 _HOURS = {"am", "pm", "a.m", "p.m"}
 _DAYTIME = {"morning": "am", "afternoon": "pm", "evening": "pm", "night": "pm"}
 _YES_NO = frozenset(
@@ -106,7 +119,11 @@ class Reading:
     initials: str
     """The first letters of all words, for finding an acronym's expansion."""
     bare: tuple[str, ...]
-    """The words without fillers, for telling a repeat."""
+    """The words without fillers and articles, for telling a repeat."""
+    typed: tuple[str, ...]
+    """As `bare`, with phrases as they were typed."""
+    squeezed: str
+    """The letters and digits alone."""
     answers: frozenset[str]
     opener: str
     """'yes-no', a wh-word, or 'other' (a statement or a command)."""
@@ -157,7 +174,9 @@ class _Reader:
             poles=self._poles(words),
             parties=frozenset(unit.lemma for unit in units if unit.lemma in self.lexicon.party),
             initials="".join(word[0] for word in raw),
-            bare=tuple(word for word in words if word not in self.lexicon.filler),
+            bare=self._bare(words),
+            typed=self._bare(raw),
+            squeezed="".join(squeezed.split()),
             answers=self._answers(low),
             opener=_opener([w for w in words if w not in self.lexicon.filler]),
             particles=tuple(word for word in words if word in _PARTICLES),
@@ -166,9 +185,17 @@ class _Reader:
             row=tuple(self._in_row(word, names) for word in words if word[0].isdigit() or self._is_content(word)),
         )
 
+    def _bare(self, words: list[str]) -> tuple[str, ...]:
+        dropped = self.lexicon.filler | _ARTICLES
+        return tuple(word.replace("-", "") for word in words if word not in dropped)
+
     def _in_row(self, word: str, names: frozenset[str]) -> str:
         value = self.lexicon.number_words.get(word)
-        return str(value) if value is not None else word if word in names else self.lexicon.lemma(word)
+        if value is not None or word in names:
+            return word if value is None else str(value)
+        lemma = self.lexicon.lemma(word)
+        member = self.lexicon.members.get(word) or self.lexicon.members.get(lemma)
+        return member[0][1] if member else lemma
 
     def _phrased(self, words: list[str]) -> list[str]:
         """Phrases replaced by the word they mean; a phrase with a gap leaves the gap's words behind its own."""
@@ -299,7 +326,7 @@ class _Reader:
         lexicon = self.lexicon
         roles: dict[str, str] = {}
         for at, word in enumerate(words):
-            if word not in ("from", "to", "into", "than", "onto"):
+            if word not in ("from", "to", "into", "than", "onto") or (at and words[at - 1] in lexicon.infinitive):
                 continue
             ahead = self._next(words[at + 1 : at + 5])
             behind = self._next(list(reversed(words[max(0, at - 4) : at])))

@@ -54,12 +54,16 @@ class English:
     negator: frozenset[str]
     implicit: frozenset[str]
     """Words that deny without a negator: avoid, prevent, except."""
+    infinitive: frozenset[str]
+    """Words behind which "to" begins a verb and leads nowhere."""
     party: frozenset[str]
     """Whom a question may be about, other than the asker."""
     irregular: dict[str, str]
     phrases: dict[str, list[tuple[tuple[str, ...], str]]]
     """First word to (words of the phrase, `_` for a gap) and what it means."""
     opposites: dict[str, frozenset[str]]
+    alike: dict[str, frozenset[str]]
+    """Word to the words that stand for it in everyday questions."""
     poles: dict[str, tuple[tuple[str, int], ...]]
     """Lemma to (axis, 1 or -1), its end of each axis."""
     members: dict[str, tuple[tuple[str, str], ...]]
@@ -88,10 +92,12 @@ class English:
             light=frozenset(classes["light"]),
             negator=frozenset(classes["negator"]),
             implicit=frozenset(classes["implicit"]),
+            infinitive=frozenset(classes["infinitive"]),
             party=frozenset(classes["party"]),
             irregular=irregular,
             phrases=_phrases(),
-            opposites=opposites("opposites_en.txt"),
+            opposites=stars("opposites_en.txt"),
+            alike=stars("alike_en.txt"),
             poles=_poles("poles_en.txt"),
             members=members_of("closed_en.txt"),
             answers=_answers("answers_en.txt"),
@@ -161,6 +167,8 @@ class English:
 
 _ENDINGS = (
     ("ies", "y"),
+    ("ves", "f"),
+    ("ves", "fe"),
     ("sses", "ss"),
     ("ches", "ch"),
     ("shes", "sh"),
@@ -212,8 +220,8 @@ def _phrases() -> dict[str, list[tuple[tuple[str, ...], str]]]:
     return found
 
 
-def opposites(name: str) -> dict[str, frozenset[str]]:
-    """Word to the words opposed to it, both ways."""
+def stars(name: str) -> dict[str, frozenset[str]]:
+    """The first word of each line to each after it, both ways."""
     found: dict[str, set[str]] = {}
     for line in lines(name):
         first, *others = line.split()
