@@ -114,7 +114,6 @@ async def test_tokens_are_inputs_of_their_own(clock: FakeClock) -> None:
     "change",
     [
         {"dimensions": 2},
-        {"encoding_format": "base64"},
         {"input": "One"},
         {"key": "ew_bolt"},
         {"cache": {"namespace": "n"}},
