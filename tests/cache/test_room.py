@@ -20,7 +20,7 @@ from edgewise.chat import Answer, CacheAsk
 from edgewise.clock import FakeClock
 from edgewise.errors import InvalidRequest, UpstreamRefused, UpstreamTimeout
 from edgewise.words import Hit, Miss, Plan, Query, Verdict
-from tests.cache.parts import ATTEMPT, answer_of, entry_of, plan_of, query_of, small_room
+from tests.cache.parts import ATTEMPT, answer_of, entry_of, kept_of, plan_of, query_of, small_room
 
 
 async def fill(room: CacheRoom, query: Query, plan: Plan, answer: Answer | None = None) -> str:
@@ -480,6 +480,27 @@ class TestPurge:
         await one.purge(rule_of(clock.now(), tag=None, everything=True))
         await clock.advance(5)
         assert miss(await other.look(query_of(), plan_of())).reason == "purged"
+
+    async def test_holds_here_at_once_though_rules_are_being_read(self, clock: FakeClock) -> None:
+        """What was read before the rule was written must not undo it."""
+
+        class Slow(LocalRules):
+            async def load(self) -> list[Rule]:
+                found = await super().load()
+                await reading.wait()
+                return found
+
+        reading, store = asyncio.Event(), LocalStore(clock)
+        room = CacheRoom(clock, CacheOptions(timeout_s=60), near_of(clock, "lru", 9, 99_999), store, rules=Slow())
+        await fill(room, query_of(), plan_of())
+        early = asyncio.create_task(room.look(query_of(), plan_of()))
+        await clock.advance(0)
+        rule = rule_of(clock.now(), everything=True)
+        await room.purge(rule)
+        await store.put("acme", kept_of(query_of().key, clock.now()))
+        reading.set()
+        await early
+        assert miss(await room.look(query_of(), plan_of())).reason == "purged"
 
     async def test_nothing_said_is_nothing_purged(self, clock: FakeClock) -> None:
         """Everything must be asked for by name."""

@@ -83,7 +83,8 @@ class Finder:
     meaning: Meaning
     trouble: Counter[str]
     known: KnownKeys | None = None
-    _known_rules: list[Rule] = field(default_factory=list)
+    _known_rules: dict[str | None, list[Rule]] = field(default_factory=dict)
+    """By the key that they name, so that reports of wrong hits cost other entries nothing; under None those without."""
     _rules_at: float = float("-inf")
 
     async def near(self, asked: Asked) -> Verdict:
@@ -196,11 +197,14 @@ class Finder:
 
     def is_void(self, scope: str, kept: Kept) -> bool:
         """A purge has named it."""
-        return any(rule.voids(scope, kept) for rule in self._known_rules)
+        known = self._known_rules
+        return any(rule.voids(scope, kept) for key in (None, kept.entry.key) for rule in known.get(key, ()))
 
     def obey(self, rule: Rule) -> None:
-        """Obey `rule` from now on, before it is read again."""
-        self._known_rules = [*self._known_rules, rule]
+        """Obey `rule`, which is written down, from now on. They are read again, since a reading that is under way may
+        have missed it."""
+        self._known_rules.setdefault(rule.key, []).append(rule)
+        self._rules_at = float("-inf")
 
     async def _reload_rules(self) -> None:
         """Read the rules again when they may be out of date. When they cannot be read, the known ones hold."""
@@ -210,6 +214,10 @@ class Finder:
         self._rules_at = now
         try:
             async with asyncio.timeout(self.options.timeout_s):
-                self._known_rules = await self.rules.load()
+                loaded = await self.rules.load()
         except (StoreError, TimeoutError):
             self.trouble["rules"] += 1
+            return
+        self._known_rules = {}
+        for rule in loaded:
+            self._known_rules.setdefault(rule.key, []).append(rule)

@@ -281,8 +281,8 @@ class CacheRoom:
 
     async def _void(self, rule: Rule, until: float) -> None:
         """`until`: when everything that the rule names has expired."""
-        self._finder.obey(rule)
         await self._rules.add(rule, self._clock.now(), until)
+        self._finder.obey(rule)
 
     async def _remove(self, scope: str, key: str) -> None:
         await self._store.delete(scope, key)
