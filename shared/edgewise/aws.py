@@ -17,9 +17,12 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from edgewise.clock import Clock, Deadline, SystemClock
 from edgewise.dynamo import SERVICES, Dynamo, NoConnection, ServiceError, Source
 
 Item = dict[str, Any]
+BATCH_TRIES = 8
+"""How often a table is asked for what it left undone of one batch: 3.6 s of waiting at the most."""
 
 
 class AwsError(Exception):
@@ -72,8 +75,9 @@ class AwsOptions:
 class Aws:
     """boto3 clients by service, called on one executor. Cheap to build: nothing is imported until a call."""
 
-    def __init__(self, options: AwsOptions | None = None) -> None:
+    def __init__(self, options: AwsOptions | None = None, clock: Clock | None = None) -> None:
         self.options = options or AwsOptions()
+        self.clock = clock or SystemClock()
         self._clients: dict[str, Any] = {}
         self._session: Any = None
         self._lock = threading.Lock()
@@ -365,10 +369,8 @@ class Table:
 
     async def _write_many(self, requests: list[dict[str, Any]]) -> None:
         for start in range(0, len(requests), 25):
-            asked: dict[str, Any] = {self.name: requests[start : start + 25]}
-            while asked:
-                answer = await self.aws.call("dynamodb", "batch_write_item", RequestItems=asked)
-                asked = answer.get("UnprocessedItems") or {}
+            async for _ in self._rounds("batch_write_item", requests[start : start + 25], "UnprocessedItems"):
+                pass
 
     async def transact(self, actions: list[dict[str, Any]]) -> None:
         """All of `actions` or none. Each is `{"Put"|"Update"|"Delete"|"ConditionCheck": {...}}` with plain values;
@@ -395,14 +397,28 @@ class Table:
         """The items that exist among `keys` (any number; read in hundreds), in no order."""
         found: list[Item] = []
         for start in range(0, len(keys), 100):
-            asked: dict[str, Any] = {
-                self.name: {"Keys": [_wire({"pk": pk, "sk": sk}) for pk, sk in keys[start : start + 100]]}
-            }
-            while asked:
-                answer = await self.aws.call("dynamodb", "batch_get_item", RequestItems=asked)
+            asked = {"Keys": [_wire({"pk": pk, "sk": sk}) for pk, sk in keys[start : start + 100]]}
+            async for answer in self._rounds("batch_get_item", asked, "UnprocessedKeys"):
                 found.extend(_plain(item) for item in answer["Responses"].get(self.name, []))
-                asked = answer.get("UnprocessedKeys") or {}
         return found
+
+    async def _rounds(self, operation: str, batch: Any, undone: str) -> AsyncIterator[dict[str, Any]]:
+        """The answers to one batch: what a busy table leaves `undone` is asked for again, after a wait that doubles,
+        with full jitter. It ends after `BATCH_TRIES`, or when a whole call's time has gone, as the throttling it is."""
+        clock = self.aws.clock
+        deadline = Deadline.after(clock, self.aws.options.read_timeout_s)
+        asked: dict[str, Any] = {self.name: batch}
+        for tried in range(1, BATCH_TRIES + 1):
+            answer = await self.aws.call("dynamodb", operation, RequestItems=asked)
+            yield answer
+            asked = answer.get(undone) or {}
+            if not asked:
+                return
+            wait_s = clock.uniform() * min(1.0, 0.025 * 2**tried)
+            if tried == BATCH_TRIES or wait_s >= deadline.left_s():
+                break
+            await clock.sleep(wait_s)
+        raise AwsError("ProvisionedThroughputExceededException", f"{operation} left {undone} {tried} times")
 
 
 def _expressions(

@@ -45,9 +45,8 @@ class PatientAws(Aws):
     """An `Aws` that tries again, waiting 50 ms, then twice as long each time up to `longest_s`, with full jitter."""
 
     def __init__(self, inner: Aws, clock: Clock, tries: int = 10, longest_s: float = 3.0) -> None:
-        super().__init__(inner.options)
+        super().__init__(inner.options, clock)
         self._inner = inner
-        self._clock = clock
         self._tries = tries
         self._longest_s = longest_s
 
@@ -65,6 +64,6 @@ class PatientAws(Aws):
             except AwsError as error:
                 if left == 0 or not heals(error):
                     raise
-            await self._clock.sleep(wait_s * (0.5 + self._clock.uniform()))
+            await self.clock.sleep(wait_s * (0.5 + self.clock.uniform()))
             wait_s = min(self._longest_s, wait_s * 2)
         raise AssertionError("unreachable")

@@ -100,7 +100,7 @@ async def stack(
     monkeypatch: pytest.MonkeyPatch, moto_aws: Aws, state_table: Table, cache_table: Table, bucket: str
 ) -> AsyncIterator[Stack]:
     aws = FaultyAws("throttle", lambda *_: False, moto_aws)
-    monkeypatch.setattr(houses, "aws_of", lambda _: aws)
+    monkeypatch.setattr(houses, "aws_of", lambda *_: aws)
     settings = Settings(
         root_key=ROOT,
         scripted_model=True,

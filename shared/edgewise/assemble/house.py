@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 LOCAL_KEYS = Keys("local", "local")
 
 
-def aws_of(settings: Settings) -> Aws:
+def aws_of(settings: Settings, clock: Clock | None = None) -> Aws:
     """AWS for tables, bucket, queue and secrets: the real one, or a stand-in on this machine."""
     if settings.local_aws_url:
         return Aws(
@@ -56,9 +56,11 @@ def aws_of(settings: Settings) -> Aws:
                 secret_access_key=LOCAL_KEYS.secret,
                 read_timeout_s=30,
                 lean=Source(LOCAL_KEYS),
-            )
+            ),
+            clock,
         )
-    return Aws(AwsOptions(region=settings.aws_region, endpoint_url=settings.aws_endpoint_url, lean=_source(settings)))
+    options = AwsOptions(region=settings.aws_region, endpoint_url=settings.aws_endpoint_url, lean=_source(settings))
+    return Aws(options, clock)
 
 
 def _source(settings: Settings) -> Source | None:
@@ -120,7 +122,7 @@ class House:
 def build(settings: Settings, clock: Clock | None = None) -> House:
     """The house as the settings describe it. Raises what a setting that cannot work deserves."""
     clock = clock or SystemClock()
-    aws = aws_of(settings)
+    aws = aws_of(settings, clock)
     record = open_record(settings, clock=clock)
     background = Background(failed=record.failed)
     memory = open_memory(settings, record, clock=clock, aws=aws, background=background)
