@@ -71,6 +71,11 @@ class ChatRequest:
     def choices(self) -> int:
         return int(self.body.get("n") or 1)
 
+    @property
+    def dry_run(self) -> bool:
+        """Only what would be done is asked: nobody is called, and it counts as nobody's traffic."""
+        return str(self.routing.get("dry_run")).strip().lower() in ("1", "true", "yes", "on")
+
 
 def text_of(content: Any) -> str:
     """The text of a message's `content`: a string as it is, text parts joined by newlines, anything else ''."""

@@ -41,6 +41,8 @@ SHADOW_ROUTE = "shadow"
 """The route of the line that a shadow call leaves in the record."""
 REFRESH_ROUTE = "refresh"
 """The route of the line that renewing a stale entry leaves."""
+DRY_ROUTE = "dry-run"
+"""The route of the line of a request that only asks what would be done."""
 STAND_IN_S = 60.0
 """How long an answer is kept whose model stood in for the one that was asked: long enough that everybody who asks
 the same during an outage is answered by one call, and soon enough gone when the outage is over."""
@@ -162,8 +164,7 @@ async def _ask(rooms: Rooms, served: Served, target: Target, miss: Miss, deadlin
         if plan.request.cache.only_if_cached:
             raise NotCached("Nothing is cached for this request, and only-if-cached was asked.")
         served.choice = choice = await rooms.router.choose(plan.request, plan, target)
-        if plan.request.routing.get("dry_run"):
-            await rooms.cache.give_up(query, miss.lead, None)
+        if plan.request.dry_run:
             return
         hold = await rooms.policy.reserve(plan, choice)
     except BaseException as error:
@@ -324,6 +325,7 @@ async def _close(chunks: AsyncIterator[Any]) -> None:
 async def _finish(rooms: Rooms, served: Served, route: str, error: EdgewiseError | None) -> None:
     if served.plan is not None:
         await rooms.policy.close(served.plan)
+        route = DRY_ROUTE if served.plan.request.dry_run else route
     rooms.record.note(note_of(rooms.clock, served, route, error))
     if served.shadow is not None and served.plan is not None and served.deadline is not None:
         choice, live = served.shadow

@@ -353,3 +353,16 @@ async def test_a_dry_run_tells_the_choice_and_calls_nobody(stream: bool) -> None
     assert got.json["object"] == "edgewise.route"
     assert got.json["steps"] == [{"models": ["fake/m"], "accept": None, "at_least": 0.5}]
     assert isinstance(house.caller, FakeCaller) and not house.caller.calls
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "dry"),
+    [({"dry_run": True}, "", True), ({"dry-run": True}, "", True), ({}, "true", True), ({}, "false", False)],
+)
+async def test_a_dry_run_is_one_however_it_is_spelled(body: dict[str, Any], header: str, dry: bool) -> None:
+    """One that was taken for an option and carried out would be paid for."""
+    house = rooms()
+    headers = {"x-edgewise-route-dry-run": header} if header else {}
+    await client(house).chat("q", routing=body, headers=headers)
+    assert isinstance(house.caller, FakeCaller)
+    assert len(house.caller.calls) == (0 if dry else 1)

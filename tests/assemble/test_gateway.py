@@ -10,6 +10,7 @@ import pytest
 from edgewise.assemble.edge import around
 from edgewise.assemble.house import House, build
 from edgewise.clock import SystemClock
+from edgewise.record.rollups import total
 from edgewise.settings import Settings
 from tests.api.client import Client, Got
 
@@ -112,6 +113,25 @@ async def test_a_dry_run_explains_itself_and_asks_nobody(gateway: Gateway) -> No
     assert answer.status == 200
     assert "choices" not in answer.json
     assert told(await gateway.say("why?", key), "cache") == "miss"
+
+
+async def test_a_dry_run_is_no_traffic(gateway: Gateway, house: House) -> None:
+    """Neither in metrics nor in usage nor in the cache's own counts, whether it finds an answer or none."""
+
+    async def counted() -> list[Any]:
+        counters = house.record.counters.all()
+        await house.memory.rollups.flush()
+        cells = await house.memory.rollups.store.read("acme", "hour", 0, 2**33)
+        traffic = {name: count for name, count in counters.items() if name != "CostMicroUSD"}
+        return [traffic, total(cells).told(3600), house.cache.stats.wire(), house.cache.describe()["in_flight"]]
+
+    key = await gateway.new_key()
+    await gateway.say("kept", key)
+    before = await counted()
+    for text in ("why?", "kept"):
+        for stream in (False, True):
+            assert (await gateway.say(text, key, stream=stream, routing={"dry_run": True})).status == 200
+    assert await counted() == before
 
 
 async def test_everything_is_shut_without_a_key(gateway: Gateway) -> None:

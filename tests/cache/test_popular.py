@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgewise.aws import Table
@@ -13,7 +15,7 @@ from edgewise.cache.room import CacheRoom
 from edgewise.chat import Answer, CacheAsk
 from edgewise.clock import FakeClock
 from edgewise.errors import UpstreamRefused
-from edgewise.words import Hit
+from edgewise.words import Hit, Miss
 from tests.cache.parts import ATTEMPT, answer_of, key_of, plan_of, query_of
 
 
@@ -54,6 +56,23 @@ async def answered(room: CacheRoom, answer: Answer, text: str = "What is the cap
     query = query_of(text)
     verdict = await room.look(query, plan_of())
     await room.offer(query, plan_of(), getattr(verdict, "lead", None), answer, ATTEMPT)
+
+
+async def test_a_dry_run_asks_nothing_and_is_not_counted(clock: FakeClock) -> None:
+    """Nor does it lead: whoever asks in earnest would wait for an answer that never comes."""
+    options = CacheOptions(keep_requests=True)
+    room = room_of(clock, options, near_of(clock, "lru", 9, 9_999), store_of(clock, None, None, 1))
+    dry = replace(plan_of(), request=replace(plan_of().request, routing={"dry_run": True}))
+    verdict = await room.look(query_of(), dry)
+    assert isinstance(verdict, Miss) and verdict.lead is None
+    await answered(room, answer_of())
+    assert isinstance(await room.look(query_of(), dry), Hit)
+    await clock.advance(60)
+    await room.look(query_of(), plan_of())
+    assert room.popular is not None
+    (found,) = await room.popular.tally.top(day_of(clock.now()), "acme", 5)
+    assert found.times == 2
+    assert (room.stats.hits.total(), room.stats.misses.total()) == (1, 1)
 
 
 async def test_what_cannot_be_kept_is_not_counted(clock: FakeClock) -> None:

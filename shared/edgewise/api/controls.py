@@ -125,4 +125,4 @@ def routing_ask(wished: Any, ours: Mapping[str, str]) -> Mapping[str, Any]:
         return found
     if type(wished) is not dict:
         raise InvalidRequest("Invalid value for 'routing': expected an object.", param="routing", code="invalid_type")
-    return {**found, **wished} if found else wished
+    return {**found, **{name.replace("-", "_"): value for name, value in wished.items()}}

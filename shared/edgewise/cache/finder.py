@@ -61,10 +61,13 @@ class Asked:
 
     @property
     def by_meaning(self) -> bool:
+        """Not for a dry run: embedders and judges may be paid for, and what is judged teaches."""
+        request = self.plan.request
         return (
             self.plan.cache.mode == "semantic"
             and self.query.nearness == "semantic"
-            and self.plan.request.cache.semantic is not False
+            and request.cache.semantic is not False
+            and not request.dry_run
         )
 
 

@@ -6,7 +6,8 @@
     give_up  no answer came: a refusal that would repeat itself is kept for seconds, anything else wakes the next
 
 Nothing here raises: trouble is a miss with a reason, counted. A caller that must not leave traces (no-store), whose
-text was flagged, or who only wants what is there, never leads and never follows.
+text was flagged, or who only wants what is there, never leads and never follows; nor does a dry run, which is not
+counted either.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class CacheRoom:
         except Exception:  # noqa: BLE001 - a cache failure is a miss with a reason
             self.stats.trouble["look"] += 1
             verdict = Miss("cache-error")
+        if plan.request.dry_run:
+            return verdict
         self.stats.saw(verdict)
         if isinstance(verdict, Hit) and verdict.entry.status == 200:
             await self._count(query, plan)
@@ -336,4 +339,4 @@ def _bypass(query: Query, plan: Plan) -> str:
 
 def _may_lead(plan: Plan) -> bool:
     ask = plan.request.cache
-    return plan.cache.store and not (ask.no_store or ask.only_if_cached or plan.flags)
+    return plan.cache.store and not (ask.no_store or ask.only_if_cached or plan.flags or plan.request.dry_run)

@@ -103,8 +103,8 @@ HIT_METRICS = {
 }
 CACHE_METRICS = {"hit": "CacheHit", "miss": "CacheMiss", "bypass": "CacheBypass"}
 FINISH_METRICS = {"stop": "Completed", "tool_calls": "Completed", "length": "Truncated", "content_filter": "Filtered"}
-BESIDE = frozenset({"shadow", "judge", "refresh"})
-"""Routes of calls that the gateway makes of its own accord: they cost, but they are nobody's request."""
+BESIDE = frozenset({"shadow", "judge", "refresh", "dry-run"})
+"""Routes of calls that the gateway makes of its own accord, and of dry runs: they may cost, but are no traffic."""
 FLAG_METRICS = {"injection": "InjectionFlagged", "pii": "PIIFound", "guardrail": "GuardrailIntervened"}
 STORE_TROUBLE = ("store-error", "store-slow")
 

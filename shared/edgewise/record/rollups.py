@@ -123,12 +123,12 @@ class Pending:
             mine[metric] = mine.get(metric, 0) + value
         if note.cost_usd:
             self.picos["cost"] = self.picos.get("cost", 0) + int(note.cost_usd * PICO)
-        if note.saved_usd:
+        if note.saved_usd and "SavedMicroUSD" in values:
             self.picos["saved"] = self.picos.get("saved", 0) + int(note.saved_usd * PICO)
         if "Requests" in values:
             place = bucket(note.latency_ms)
             self.latency[place] = self.latency.get(place, 0) + 1
-        if note.first_ms is not None:
+        if note.first_ms is not None and "TimeToFirstToken" in values:
             place = bucket(note.first_ms)
             self.first[place] = self.first.get(place, 0) + 1
 
