@@ -137,3 +137,15 @@ async def test_a_verdict_is_in_the_attempts_the_cost_and_the_hold(
     assert note.cost_usd == sum((a.cost_usd or Decimal(0) for a in note.attempts), Decimal(0)) > 0
     if word == "yes":
         assert note.confidence_source == ("self-check" if judge == "self" else "judge")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Settings(root_key=ROOT, routing={"strategy": "foo"}),
+        Settings(root_key=ROOT, aliases={"fast": {"models": POOL, "strategy": "foo"}}),
+    ],
+)
+def test_a_strategy_that_there_is_not_is_told_before_anybody_asks(wrong: Settings) -> None:
+    with pytest.raises(ValueError, match=r"^the setting `(routing|aliases\.fast)`: There is no routing strategy 'foo'"):
+        build(wrong)

@@ -142,6 +142,8 @@ def test_the_page_is_there_and_says_what_the_small_model_is(dev: Dev) -> None:
 WRONG = {
     "EDGEWISE_CACHE_MODE=of": "cache_mode",
     "EDGEWISE_SETTINGS={": "JSON",
+    'EDGEWISE_ROUTING={"strategy":"foo"}': "`routing`: There is no routing strategy 'foo'; there are simple, ",
+    'EDGEWISE_ALIASES={"fast":{"models":["auto"],"prefr":"cheap"}}': "`aliases.fast`: There is no routing option",
     "PORT=http": "no port",
     "PORT=65536": "no port",
 }

@@ -19,6 +19,7 @@ from edgewise.aws import Aws, AwsOptions, Table
 from edgewise.background import Background
 from edgewise.clock import Clock, SystemClock
 from edgewise.dynamo import Keys, Source
+from edgewise.errors import InvalidRequest
 from edgewise.policy.opening import open_policy
 from edgewise.policy.room import PolicyRoom
 from edgewise.provider.caller import Caller
@@ -30,6 +31,7 @@ from edgewise.rooms import Rooms
 from edgewise.routing.breaker import Breakers
 from edgewise.routing.catalog import Catalog
 from edgewise.routing.names import Alias
+from edgewise.routing.options import parse
 from edgewise.routing.room import Room as RoutingRoom
 from edgewise.settings import Settings
 from edgewise.words import Model
@@ -119,8 +121,22 @@ class House:
         self.aws.renew()
 
 
+def wrong_routing(settings: Settings) -> str | None:
+    """The routing that settings bring and every request would be refused for, said in a line; None: it is good."""
+    layers = {"routing": settings.routing}
+    layers |= {f"aliases.{name}": dict(Alias.of(value).routing) for name, value in settings.aliases.items()}
+    for name, layer in layers.items():
+        try:
+            parse(layer)
+        except InvalidRequest as error:
+            return f"the setting `{name}`: {error.message}"
+    return None
+
+
 def build(settings: Settings, clock: Clock | None = None) -> House:
     """The house as the settings describe it. Raises what a setting that cannot work deserves."""
+    if (why := wrong_routing(settings)) is not None:
+        raise ValueError(why)
     clock = clock or SystemClock()
     aws = aws_of(settings, clock)
     record = open_record(settings, clock=clock)

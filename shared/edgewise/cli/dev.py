@@ -100,16 +100,16 @@ def _wrong(environ: Mapping[str, str]) -> str | None:
     """What no gateway would start with, said in a line; None when the settings are good."""
     from pydantic import ValidationError
 
+    from edgewise.assemble.house import wrong_routing
     from edgewise.settings import Settings
 
     try:
-        Settings.from_env(environ)
+        return wrong_routing(Settings.from_env(environ))
     except ValidationError as error:
         first = error.errors()[0]
         return f"the setting `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
     except ValueError as error:
         return f"a setting that should be JSON is not: {error}"
-    return None
 
 
 def _free(host: str, port: int) -> int:

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from edgewise.errors import InvalidRequest
-from edgewise.routing.names import PRESETS, strategy_named
+from edgewise.routing.names import PRESETS, STRATEGIES, strategy_named
 
 Preference = Literal["cheap", "balanced", "best"]
 COST_WEIGHTS: dict[str, float] = {"cheap": 60.0, "balanced": 12.0, "best": 0.5}
@@ -116,7 +116,8 @@ def _value(name: str, value: Any) -> Any:
             return None
         found = strategy_named(str(value))
         if found is None:
-            raise ValueError(value)
+            told = f"There is no routing strategy {str(value)[:60]!r}; there are {', '.join(STRATEGIES)}."
+            raise InvalidRequest(told, param="routing.strategy")
         return found
     if name == "prefer":
         return PRESETS[str(value).lower()] if str(value).lower() in PRESETS else _refuse(value)
