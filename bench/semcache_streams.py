@@ -7,6 +7,7 @@ request's. Every policy sees the same vectors; similarities of the whole stream 
 from __future__ import annotations
 
 import csv
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ import numpy as np
 
 from bench.vcache import Seen, explore_probability
 from edgewise.cache.semantic.account import Event, Served, Terms, opened, settled
-from edgewise.cache.semantic.bound import Evidence, Rule, licence
+from edgewise.cache.semantic.bound import Evidence, Licence, Rule, licence
 from edgewise.cache.semantic.features import NAMES, compare
 from edgewise.cache.semantic.serving import allowed, chance, heard, scores_of, surely_same, withheld
 from edgewise.cache.semantic.shadow import FIRST, STEADY, trusted
-from edgewise.cache.semantic.verifier import Finding, Verifier, both, further, leads, reading, vetoed
+from edgewise.cache.semantic.verifier import AGREEMENT, Finding, Verifier, both, further, leads, reading, vetoed
 from edgewise.query.classify import read_turn
 
 CANDIDATES = 5
@@ -161,31 +162,29 @@ def _nearest(stream: Stream, at: int, live: Any) -> tuple[int, float]:
 
 
 class Findings:
-    """The verifier's features by pair, remembered between runs."""
+    """What the verifier finds of each pair, remembered between runs; what stands around a pair is added anew."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._known: dict[tuple[str, str], tuple[list[float], str, bool]] = {}
+        self._known: dict[tuple[str, str], tuple[float, float, str, bool]] = {}
 
     def of(self, text: str, others: list[tuple[str, float, str]]) -> list[Finding]:
         """As `Verifier.judge_all`."""
-        known = []
-        for other, cos, _ in others:
-            found = self._known.get((text, other))
-            if found is None:
-                features = compare(reading(text), reading(other), cos)
-                row = [features[name] for name in NAMES]
-                found = (row, vetoed(features), features["repeat"] > 0)
-                self._known[text, other] = found
-            known.append(found)
+        new = [(other, cos) for other, cos, _ in others if (text, other) not in self._known]
+        if new:
+            features = [compare(reading(text), reading(other), cos) for other, cos in new]
+            alone = [0.0] * len(new)
+            same, topic = self._verifier.rate([[each[name] for name in NAMES] for each in features], alone, alone)
+            for (other, _), each, s, t in zip(new, features, same, topic, strict=True):
+                odds = math.log(t / (1 - t)) if 0 < t < 1 else math.copysign(700, t - 0.5)
+                self._known[text, other] = (float(s), odds, vetoed(each), each["repeat"] > 0)
         keys = [key for _, _, key in others]
-        same, topic = self._verifier.rate(
-            [found[0] for found in known], leads([cos for _, cos, _ in others], keys), further(keys)
-        )
-        return [
-            Finding(0.0, 0.0, veto) if veto else Finding(float(s), float(t), "", repeat)
-            for (_, veto, repeat), s, t in zip(known, same, topic, strict=True)
-        ]
+        lead, found = leads([cos for _, cos, _ in others], keys), []
+        for (other, _, _), ahead, more in zip(others, lead, further(keys), strict=True):
+            s, odds, veto, repeat = self._known[text, other]
+            around = odds + self._verifier.lead_weight * ahead + AGREEMENT * more
+            found.append(Finding(0.0, 0.0, veto) if veto else Finding(s, 1 / (1 + math.exp(-around)), "", repeat))
+        return found
 
 
 class Product:
@@ -212,6 +211,7 @@ class Product:
         self.rule = Rule(bound, false_alarm=self.noise.false_alarm, missed=self.noise.missed)
         self.terms = Terms(self.rule.reported, judged)
         self.evidence, self.account = Evidence(), opened(self.terms)
+        self.licence: Licence | None = None
         self.live = np.zeros(len(stream.texts), bool)
         self.owner = np.full(len(stream.texts), -1)
         self.by_text: dict[str, int] = {}
@@ -240,10 +240,12 @@ class Product:
         best, finding = max(zip(near, found, strict=True), key=lambda pair: (both(pair[1]), stream.near[at, pair[0]]))
         entry, scores = int(self.owner[best]), scores_of(finding)
         self.evidence.fade(now, self.half_life_s)
-        known = licence(self.evidence, self.rule, prior=trusted(self.evidence, self.judged))
+        known = self.licence = self.licence or licence(
+            self.evidence, self.rule, prior=trusted(self.evidence, self.judged)
+        )
         borne = allowed(finding, known) is not None
         suspect = max(entry * self.seconds + 1, self.called_right.get(entry, 0.0)) < self.account.since
-        why = withheld(finding, known, self.account, suspect=suspect, judged=self.judged) if borne else "unlicensed"
+        why = withheld(finding, known, self.account, suspect=suspect) if borne else "unlicensed"
         served, account = why is None, self.account
         right = stream.classes[entry] == stream.classes[at]
         if served:
@@ -260,6 +262,7 @@ class Product:
         )
         if drawn < steady:
             self.evidence.see(scores, not says_right)
+            self.licence = None
         event = heard(account, why, right=says_right, chance=share) if borne else None
         if event is not None:
             self._settle(event, now)

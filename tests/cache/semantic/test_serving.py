@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +13,13 @@ from edgewise.cache.semantic.bound import PRIOR, Licence
 from edgewise.cache.semantic.serving import SURER, WITHHELD, allowed, chance, heard, withheld
 from edgewise.cache.semantic.verifier import Finding
 
-RICH, NEW = Account(balance=MOST), Account()
+RICH, NEW, OWING = Account(balance=MOST), Account(), Account(balance=-0.5, since=7.0)
 LICENCE = Licence({"topic": 0.9})
 JUST, SURE, REPEAT = Finding(0.6, 0.91), Finding(0.6, 0.98), Finding(0.6, 0.5, repeat=True)
 
 
-def why(finding: Finding, account: Account, *, suspect: bool = False, judged: bool = True) -> str | None:
-    return withheld(finding, LICENCE, account, suspect=suspect, judged=judged)
+def why(finding: Finding, account: Account, *, suspect: bool = False) -> str | None:
+    return withheld(finding, LICENCE, account, suspect=suspect)
 
 
 def test_a_veto_forbids_even_a_repeat() -> None:
@@ -25,11 +27,10 @@ def test_a_veto_forbids_even_a_repeat() -> None:
     assert allowed(REPEAT, Licence({})) == "repeat" and allowed(JUST, LICENCE) == "topic"
 
 
-def test_a_poor_account_serves_only_what_is_surer() -> None:
-    assert why(JUST, RICH) is None and why(JUST, NEW) == "unsure"
-    assert why(SURE, NEW) is None and why(REPEAT, NEW) is None
-    assert why(JUST, Account(balance=POOR)) is None
-    assert why(JUST, NEW, judged=False) is None, "nobody could make it rich"
+def test_what_an_alarm_cost_is_earned_by_what_is_surer() -> None:
+    assert why(JUST, RICH) is None and why(JUST, NEW) is None and why(JUST, OWING) == "unsure"
+    assert why(SURE, OWING) is None and why(REPEAT, OWING) is None
+    assert why(JUST, replace(OWING, balance=POOR)) is None
 
 
 def test_rest_and_suspicion_keep_back_everything() -> None:
@@ -45,7 +46,7 @@ def test_surer_is_stricter_but_never_than_the_strictest_of_the_prior(cut: float,
 
 
 def test_what_is_kept_back_is_judged_and_what_is_far_away_is_not() -> None:
-    assert [chance(JUST, NEW, reason, 0.1) for reason in WITHHELD] == [1.0] * len(WITHHELD)
+    assert [chance(JUST, OWING, reason, 0.1) for reason in WITHHELD] == [1.0] * len(WITHHELD)
     assert chance(JUST, RICH, None, 0.1) == pytest.approx(RICH.judged)
     assert chance(JUST, None, "unlicensed", 0.1) == 0.1
     assert chance(Finding(0.1, 0.2), None, "unlicensed", 1.0) == 0.0

@@ -6,8 +6,9 @@ judged with probability p, stands for 1/p wrong hits and draws as much. The bala
 it begins with nothing, nothing is ever lent or forgiven, and
 
     a hit is judged with probability CLOSE / balance    (all of them while the balance is small, or there is trouble)
-    a balance under POOR serves only what is surer than the licence asks for (`edgewise.cache.semantic.serving`)
     trouble that is proven rests                        (nothing is served, the judge goes on reading)
+    a small balance that owes, or has seen a change, serves only what is surer than the licence asks for
+                                                        (`edgewise.cache.semantic.serving`)
 
 Trouble is a wealth that bets on "more than the bound are wrong" and never falls below 1. One wrong answer that is found
 is trouble already, so all hits are read until as many right ones have outweighed it; and little proof is asked for
@@ -16,13 +17,15 @@ where there is little to lose.
 Theory. Of the wrong hits before one is found, each went unseen with probability 1 - p; so they are more than
 balance·ln(1/d)/CLOSE with probability at most d, whatever changed, when, and however adversely, as long as nobody sees
 the judge's coin. After that all are seen, and the wealth needs a few more to be sure. No assumption on traffic enters,
-but for what a poor account serves: there it is that what is surer is wrong less often than the bound. While the bound
-is kept with room to spare the balance grows with the hits, and labels grow with the logarithm of the hits until the
-balance is MOST. Source: Shin, Ramdas and Rinaldo 2023, E-detectors; Horvitz and Thompson 1952 for the weights.
+but for what is served while the balance is small: there it is that the licence holds, or what is surer than it. While
+the bound is kept with room to spare the balance grows with the hits, and labels grow with the logarithm of the hits
+until the balance is MOST. Source: Shin, Ramdas and Rinaldo 2023, E-detectors; Horvitz and Thompson 1952 for the
+weights.
 
-Rest. After an alarm nothing that was learned is forgotten, but every entry that is older must be called right once
-before it is served again, and serving goes on when the judge has called enough would-be hits right, a wrong one
-counting as many right ones. What the alarm cost is still owed then.
+Rest. An alarm only asks: serving goes on when the judge has called enough would-be hits right. Each wrong one makes the
+rest longer and confirms the alarm: nothing that was learned is forgotten, but every entry made before must be called
+right once before it is served again. What the alarm cost is still owed when serving goes on. An account that
+owes more than MOST_OWED, or has no judge to ask, confirms its alarm at once.
 
 An account changes by `settled` alone, a pure function, so that processes that share a store can take turns.
 It knows nothing of scores, texts or storage.
@@ -47,6 +50,8 @@ PROOF = 20.0
 """The wealth that raises the alarm, for each wrong answer of the balance."""
 POOR_PROOF = 5.0
 """The wealth that raises it while the account is poor."""
+MOST_OWED = 1.0
+"""Owing more, any wrong answer raises the alarm and confirms it: what bleeds slowly proves nothing."""
 LEAST_REHEARSED = 10.0
 UNJUDGED = 3.0
 """What an account begins with where there is no judge: two reports or three raise the alarm, not one."""
@@ -61,7 +66,7 @@ class Account:
     balance  wrong answers that the record can still bear; below 0 it is over its bound
     trouble  logarithm of the wealth that bets on a change
     rest     right answers that the judge must still see before serving goes on; 0: it is served
-    since    seconds since the epoch: what was made before must be called right once more; 0: no alarm yet
+    since    seconds since the epoch: what was made before must be called right once more; 0: no alarm was confirmed yet
     """
 
     balance: float = 0.0
@@ -71,7 +76,13 @@ class Account:
 
     @property
     def poor(self) -> bool:
+        """Whether little is lost by an alarm, and much without one."""
         return self.balance < POOR
+
+    @property
+    def cautious(self) -> bool:
+        """Whether it has to earn what a change cost."""
+        return self.poor and (self.since > 0 or self.balance < 0)
 
     @property
     def judged(self) -> float:
@@ -130,12 +141,13 @@ def settled(account: Account, event: Event, terms: Terms, now: float) -> Account
         case Served(hits, wrong, chance):
             pays = terms.share * (1.0 if account.judged >= 1 else PAID)
             paid = replace(account, balance=min(MOST, account.balance + hits * pays))
-            return paid if wrong is None else _told(paid, wrong, chance, terms.share, now)
+            return paid if wrong is None else _told(paid, wrong, chance, terms, now)
         case Rehearsed(wrong):
             if account.rest <= 0:
                 return account
-            left = account.rest + (rehearsal(terms.share) if wrong else -1.0)
-            return replace(account, rest=left) if left > 0 else _resumed(account)
+            if wrong:
+                return replace(account, rest=account.rest + rehearsal(terms.share), since=now)
+            return replace(account, rest=account.rest - 1) if account.rest > 1 else _resumed(account)
         case Rested():
             return _resumed(account)
 
@@ -145,16 +157,19 @@ def rehearsal(share: float) -> float:
     return max(LEAST_REHEARSED, 0.5 / share)
 
 
-def _told(account: Account, wrong: bool, chance: float, share: float, now: float) -> Account:
-    step = math.log1p(STAKE / share * (1 - share)) if wrong else math.log1p(-STAKE)
+def _told(account: Account, wrong: bool, chance: float, terms: Terms, now: float) -> Account:
+    step = math.log1p(STAKE / terms.share * (1 - terms.share)) if wrong else math.log1p(-STAKE)
     after = replace(
         account,
         balance=account.balance - (1 / chance if wrong else 0.0),
         trouble=max(0.0, account.trouble) + step,
     )
-    if after.rest <= 0 and after.trouble >= math.log(POOR_PROOF if after.poor else PROOF * after.balance):
-        return replace(after, trouble=0.0, rest=rehearsal(share), since=now)
-    return after
+    owes = wrong and after.balance < -MOST_OWED
+    proven = after.trouble >= math.log(POOR_PROOF if after.poor else PROOF * after.balance)
+    if after.rest > 0 or not (owes or proven):
+        return after
+    confirmed = owes or not terms.judged
+    return replace(after, trouble=0.0, rest=rehearsal(terms.share), since=now if confirmed else after.since)
 
 
 def _resumed(account: Account) -> Account:

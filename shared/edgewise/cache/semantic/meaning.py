@@ -200,7 +200,7 @@ class SemanticMeaning:
             return "stale"
         account = await self._licences.account(namespace, plan.cache.max_wrong_share)
         suspect = await self._licences.suspects(namespace, kept.entry.key, kept.entry.created_at, account)
-        why = withheld(best.finding, licence, account, suspect=suspect, judged=self._judge is not None)
+        why = withheld(best.finding, licence, account, suspect=suspect)
         if why is not None:
             return why
         self._recent[best.near.row.key] = (namespace, best.scores, plan.cache.max_wrong_share)

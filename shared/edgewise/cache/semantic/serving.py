@@ -20,7 +20,7 @@ from edgewise.cache.semantic.verifier import Finding
 
 LEAST_SAME = 0.25
 SURER = 0.5
-"""By how much surer than its licence asks, in log-odds, a hit must be while its account is poor."""
+"""By how much surer than its licence asks, in log-odds, a hit must be while its account is cautious."""
 WITHHELD = ("unconfirmed", "resting", "unsure")
 """Why the account keeps back what the licence allows."""
 
@@ -42,17 +42,16 @@ def allowed(finding: Finding, licence: Licence, surer: float = 0.0) -> str | Non
     return "repeat" if finding.repeat else licence.allows(scores_of(finding), surer)
 
 
-def withheld(finding: Finding, licence: Licence, account: Account, *, suspect: bool, judged: bool) -> str | None:
+def withheld(finding: Finding, licence: Licence, account: Account, *, suspect: bool) -> str | None:
     """Why a candidate that is allowed is not served now; None: it is.
 
     suspect  it is older than the last alarm, and nobody has called it right since
-    judged   whether there is a judge, who alone can make a poor account rich
     """
     if suspect:
         return "unconfirmed"
     if account.rest > 0:
         return "resting"
-    return "unsure" if account.poor and judged and allowed(finding, licence, SURER) is None else None
+    return "unsure" if account.cautious and allowed(finding, licence, SURER) is None else None
 
 
 def chance(finding: Finding, account: Account | None, verdict: str | None, steady: float) -> float:
