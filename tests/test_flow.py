@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from decimal import Decimal
@@ -13,7 +14,8 @@ import pytest
 from edgewise import flow
 from edgewise.chat import ChatRequest
 from edgewise.clock import Deadline, FakeClock
-from edgewise.errors import QuotaExceeded, UpstreamTimeout
+from edgewise.errors import QuotaExceeded, UpstreamTimeout, UpstreamUnavailable
+from edgewise.record.room import RecordRoom
 from edgewise.rooms import Rooms
 from edgewise.served import Served
 from edgewise.words import Attempt, Choice, Credentials, Late, Model, Step
@@ -64,6 +66,23 @@ async def test_a_mistake_of_ours_gives_back_what_policy_handed_out() -> None:
     with pytest.raises(RuntimeError):
         await serve(fakes.rooms(policy=policy, router=Told()))
     assert policy.closed == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_failed_request_is_laid_to_the_model_that_was_tried_last(stream: bool) -> None:
+    """Or `Errors` by model would stay at 0 whatever a model does."""
+    clock, record = FakeClock(), fakes.FakeRecord()
+    caller = fakes.FakeCaller(clock, script=lambda _: UpstreamUnavailable("overloaded"))
+    with pytest.raises(UpstreamUnavailable):
+        await serve(fakes.rooms(clock=clock, record=record, caller=caller), stream=stream)
+    (note,) = record.notes
+    assert (note.model, note.provider, note.status) == ("fake/m", "fake", 503)
+    lines: list[bytes] = []
+    RecordRoom(clock, out=lines.append, emf=True).note(note)
+    line = json.loads(lines[0])
+    (by_model,) = [of for of in line["_aws"]["CloudWatchMetrics"] if of["Dimensions"] == [["service", "model"]]]
+    assert {"Name": "Errors", "Unit": "Count"} in by_model["Metrics"]
+    assert (line["Errors"], line["model"]) == (1, "fake/m")
 
 
 class Shadowing(fakes.FakeRouter):

@@ -72,7 +72,8 @@ def note_of(clock: Clock, served: Served, route: str, error: EdgewiseError | Non
     upstream_ms = sum(attempt.latency_ms for attempt in served.attempts)
     plan, verdict, choice, caller = served.plan, served.verdict, served.choice, served.caller
     hit = verdict if isinstance(verdict, Hit) else None
-    final = served.final
+    # A request that failed is laid to the model that was tried last, or no model would ever have an error.
+    final = served.attempts[-1] if error and served.attempts else served.final
     answer = served.answer or (hit.entry.answer if hit else None)
     if hit is not None:
         model, provider = f"{hit.entry.provider}/{hit.entry.model}", hit.entry.provider
