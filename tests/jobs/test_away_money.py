@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,7 @@ from edgewise.jobs.work import ChunkWork
 from edgewise.jobs.worker import Worker
 from edgewise.policy.dynamodb_tills import DynamoTills
 from edgewise.policy.tills import MemoryTills, Tills
+from edgewise.words import Model
 from tests import fakes
 from tests.jobs.away import FakeService, Priced
 from tests.jobs.rig import chat_line, jsonl, make_rig
@@ -42,12 +44,15 @@ class Shop:
         self.remote = Remote(self.rig.room, admit, services, min_lines=10, purse=self.policy.room)
         self.worker = Worker(self.rig.room, ChunkWork(self.rig.room, self.rig.run, self.rig.share), remote=self.remote)
 
-    async def submit(self, usd: str = "1", per: str = "day", model: str | None = None, **more: Any) -> Batch:
+    async def create(self, usd: str = "1", per: str = "day", model: str | None = None, **more: Any) -> Batch:
         await self.policy.key(budgets=[{"per": per, "usd": usd, "model": model}])
         lines = [chat_line(f"c{n}", f"t{n}", **more) for n in range(LINES)]
         file = await self.rig.upload(jsonl(lines))
         asked = {"endpoint": "/v1/chat/completions", "completion_window": "24h", "input_file_id": file}
-        batch = await start.create(self.rig.room, "acme", "k_1", asked)
+        return await start.create(self.rig.room, "acme", "k_1", asked)
+
+    async def submit(self, usd: str = "1", per: str = "day", model: str | None = None, **more: Any) -> Batch:
+        batch = await self.create(usd, per, model, **more)
         await self.work()
         return await self.rig.batch(batch.id)
 
@@ -128,6 +133,42 @@ async def test_what_the_provider_refuses_is_held_no_longer() -> None:
     one.service.error = UpstreamRefused("This model takes no batches.", status=400)
     batch = await one.submit()
     assert batch.status == "completed" and len(one.rig.run.asked) == LINES and await one.used() == 0
+
+
+async def test_what_found_no_room_stays_here_also_when_there_is_some() -> None:
+    """The same message comes again while its lines are asked here, and what filled the budget is over."""
+    one = Shop()
+    batch = await one.create()
+    who = await one.policy.room.impersonate("acme", "k_1", "/v1/chat/completions")
+    asked: dict[str, Any] = {"name": "other", "until": one.rig.clock.now() + 60, "share": 1.0}
+    other = await one.policy.room.hold(who, Model("fake", "m"), Decimal("0.9"), **asked)
+    await start.validate(one.rig.room, batch.id, one.remote.take)
+    await one.policy.room.charge(other, [])
+    await start.validate(one.rig.room, batch.id, one.remote.take)
+    await one.work()
+    assert (one.service.submissions, len(one.rig.run.asked), await one.used()) == (0, LINES, Decimal(0))
+
+
+async def test_one_cancelled_while_it_is_submitted_is_stopped_there_and_charged() -> None:
+    one = Shop()
+    batch = await one.create()
+    sending, sent, submit = asyncio.Event(), asyncio.Event(), one.service.submit
+
+    async def slow(*asked: Any) -> str:
+        sending.set()
+        await sent.wait()
+        return await submit(*asked)
+
+    one.service.submit = slow  # type: ignore[method-assign, assignment]
+    taking = asyncio.create_task(start.validate(one.rig.room, batch.id, one.remote.take))
+    await sending.wait()
+    await start.cancel(one.rig.room, await one.rig.batch(batch.id))
+    await one.sweep()
+    sent.set()
+    await taking
+    await one.work()
+    assert ((await one.rig.batch(batch.id)).status, one.service.cancelled) == ("cancelled", [batch.id])
+    assert await one.used() == COST
 
 
 @pytest.mark.parametrize("step", ["held", "charged", "unreachable"])

@@ -12,7 +12,7 @@ import pytest
 from edgewise.api.embeddings import EmbedLine
 from edgewise.api.lines import Lines
 from edgewise.api.making import Making
-from edgewise.chat import Answer, CacheAsk, ChatRequest, Folding
+from edgewise.chat import Answer, CacheAsk, ChatRequest, Folding, unfold
 from edgewise.clock import Deadline, FakeClock
 from edgewise.errors import UpstreamUnavailable
 from edgewise.jobs.answers.kept import Kept as AnswerKept
@@ -107,6 +107,23 @@ async def test_an_answer_that_came_at_the_second_asking_is_found_at_the_first_of
         assert (texts, ways) == (["hello", "again"], [])
         kept.calls.clear()
         journal = Journal(caller, kept)
+
+
+async def test_so_is_one_that_came_after_a_stream_that_broke_off(clock: FakeClock) -> None:
+    kept, caller = Kept(), fakes.FakeCaller(clock)
+    model, request = Model("fake", "m"), ChatRequest(chat_line("a", "hi")["body"])
+    begins = next(iter(unfold(fakes.saying("hello"), id="c", created=1)))
+    ways: list[Any] = [[begins, UpstreamUnavailable("Gone.")], fakes.saying("hello")]
+    caller.script = lambda _: ways.pop(0)
+
+    async def streamed(journal: Journal) -> list[Any]:
+        return [piece async for piece in await journal.stream(model, request, Deadline.after(clock, 30), [])]
+
+    journal = Journal(caller, kept)
+    with pytest.raises(UpstreamUnavailable):
+        await streamed(journal)
+    assert await streamed(journal) and await streamed(Journal(caller, kept))
+    assert ways == []
 
 
 async def test_a_line_that_fails_at_last_costs_what_its_earlier_try_paid(clock: FakeClock) -> None:

@@ -146,6 +146,9 @@ class Journal:
             if folding.finished:
                 receipt = self._holding.receipt if self._holding is not None else None
                 await self._calls.keep(key, PaidCall(folding.answer(), trail[before:], receipt))
+        except BaseException:
+            self._made.discard(key)
+            raise
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()

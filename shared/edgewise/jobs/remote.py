@@ -17,7 +17,7 @@ Where budgets bind the caller, the most that all lines can cost is held before a
 they are fetched; each line is sent with a bound on its answer, for without one there is no most. What can no more be
 fetched is charged as much as was held.
 
-    (nothing) ─→ submitting ─→ working ─→ stopping ─→ collected               (refused: collected, nothing was there)
+    (nothing) ─→ submitting ─→ working ─→ stopping ─→ collected    (refused, or no room: collected at once)
 
 Who may go this way is decided by the function handed in: it knows policy and prices, this module does not.
 """
@@ -25,6 +25,7 @@ Who may go this way is decided by the function handed in: it knows policy and pr
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -84,15 +85,24 @@ class Remote:
         offer = Offer.of(noted, self.services) if noted is not None else await self._admitted(batch)
         if offer is None:
             return batch.is_submitting
+        async with self._alone(batch) as now:
+            if now is None:
+                raise Again(60)
+            try:
+                return await self._take(now, offer)
+            except UpstreamError as error:
+                raise Again(60) from error
+
+    @asynccontextmanager
+    async def _alone(self, batch: Batch) -> AsyncIterator[Batch | None]:
+        """Nobody else submits it meanwhile: the batch as whoever had the claim before has left it. None: one does."""
         owner = self.room.clock.token("worker_")
         claimed = await self.room.batches.claim(batch.id, SUBMISSION, owner, SUBMITTING_S)
         if not isinstance(claimed, Claimed):
-            raise Again(60)
+            yield None
+            return
         try:
-            # Whoever had the claim before may have done it all meanwhile.
-            return await self._take(await self.room.batches.get(batch.id) or batch, offer)
-        except UpstreamError as error:
-            raise Again(60) from error
+            yield await self.room.batches.get(batch.id) or batch
         finally:
             await self.room.batches.release(batch.id, SUBMISSION, owner)
 
@@ -111,6 +121,8 @@ class Remote:
         else:
             receipt = await self._held(batch, offer)
             if receipt is None:
+                # Noted, or the same message would find room once its lines are being asked here.
+                await self._note(batch, "collected")
                 return False
             batch = await self._note(batch, "submitting", **offer.noted(), receipt=receipt)
         if found is None:
@@ -228,9 +240,13 @@ class Remote:
         if batch.status == "in_progress" and batch.expires_at > self.room.clock.now():
             await self.room.send("validate", batch.id, batch.tenant)
             return False
-        found = await service.find(batch.id)
-        await self._found(batch, found)
-        return found is None
+        async with self._alone(batch) as now:
+            # While it is being submitted, that it is not there does not say that it will not be.
+            if now is None or not now.is_submitting:
+                return False
+            found = await service.find(batch.id)
+            await self._found(now, found)
+            return found is None
 
     async def _stop(self, batch: Batch, service: ProviderBatch, id: str) -> None:
         """Have a batch stop, once, whose time is over."""
