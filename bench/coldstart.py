@@ -123,7 +123,7 @@ async def first_answer(start: Start, environ: Mapping[str, str], clock: SystemCl
         start.name, start.folder, start.handler, start.command(), environ={**environ, **start.environ}, concurrency=1
     )
     async with pooled(function, clock) as pool:
-        runner, port = await listen(Front(pool, clock), 0)
+        runner, port = await listen(Front(pool, clock))
         try:
             async with aiohttp.ClientSession() as session:
                 began = clock.tick()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,9 +15,13 @@ from dataclasses import dataclass
 import pytest
 from openai import AuthenticationError, OpenAI
 
+from edgewise.cli.dev import _place
 from edgewise.cli.main import main
 
 QUESTION = "What is the capital of France?"
+ENVIRONMENTS = "16"
+"""More than there are requests: an environment that works on behind its answer is busy, and with all of them busy the
+next request is throttled, as Lambda would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +36,20 @@ class Dev:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module", params=["uvicorn", "lambda"])
 def dev(request: pytest.FixtureRequest) -> Iterator[Dev]:
-    port, key = free_port(), "ew_dev_of_the_test"
-    words = ["--lambda", "--concurrency", "2"] if request.param == "lambda" else ["--no-reload"]
+    key = "ew_dev_of_the_test"
+    words = ["--lambda", "--concurrency", ENVIRONMENTS] if request.param == "lambda" else ["--no-reload"]
     process = subprocess.Popen(
         [sys.executable, "-m", "edgewise.cli.main", "dev", *words],
-        env={**os.environ, "PORT": str(port), "EDGEWISE_ROOT_KEY": key, "EDGEWISE_REQUEST_LOG": "false"},
+        env={
+            **os.environ,
+            "PORT": "0",
+            "EDGEWISE_ROOT_KEY": key,
+            "EDGEWISE_REQUEST_LOG": "false",
+            # Whether an answer is kept is asked here, not how soon a loaded machine finds it.
+            "EDGEWISE_CACHE_TIMEOUT_S": "30",
+        },
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -55,7 +60,9 @@ def dev(request: pytest.FixtureRequest) -> Iterator[Dev]:
             greeting += line
             if "Ctrl-C" in line:
                 break
-        yield Dev(f"http://127.0.0.1:{port}", key, greeting)
+        found = re.search(r"base URL   (http://127\.0\.0\.1:\d+)/v1", greeting)
+        assert found is not None, "it did not come up"
+        yield Dev(found[1], key, greeting)
     finally:
         process.send_signal(signal.SIGINT)
         process.stdout.close()
@@ -165,3 +172,9 @@ def test_a_place_that_cannot_be_had_is_named_with_its_reason(capsys: pytest.Capt
         taken.listen()
         assert main(["dev", "--port", str(taken.getsockname()[1])]) == 1
     assert "already in use" in capsys.readouterr().err
+
+
+def test_the_port_is_held_from_the_moment_it_is_named() -> None:
+    """The stand-in for AWS starts first, and takes ports of its own."""
+    with _place("127.0.0.1", 0) as place, socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(place.getsockname())

@@ -58,7 +58,7 @@ class Url:
 async def url(function: Function = STREAMING, *, clock: Clock | None = None, stream: bool = True) -> AsyncIterator[Url]:
     clock = clock or SystemClock()
     async with pooled(function, clock) as pool, aiohttp.ClientSession() as session:
-        runner, port = await listen(Front(pool, clock, stream=stream), 0)
+        runner, port = await listen(Front(pool, clock, stream=stream))
         try:
             yield Url(pool, f"http://127.0.0.1:{port}", session)
         finally:

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         print(f"edgewise dev: {why}", file=sys.stderr)
         return 2
     try:
-        options.port = _free(options.host, options.port)
+        place = _place(options.host, options.port)
     except OSError as error:
         where = f"{options.host}, port {options.port}"
         print(f"edgewise dev: {where}: {error.strerror}. PORT or --port says another", file=sys.stderr)
@@ -68,15 +68,16 @@ def main(argv: list[str]) -> int:
 
     stack = Stack.start()
     os.environ.update(gateway_environment(stack.environment, key, os.environ))
-    root = f"http://{options.host}:{options.port}"
+    root = f"http://{options.host}:{place.getsockname()[1]}"
     threading.Thread(target=_greet, args=(root, key), daemon=True).start()
     try:
         if options.as_lambda:
-            return _as_lambda(options)
-        return _under_uvicorn(options)
+            return _as_lambda(options, place)
+        return _under_uvicorn(options, place)
     except KeyboardInterrupt:
         return 0
     finally:
+        place.close()
         stack.stop()
 
 
@@ -112,12 +113,17 @@ def _wrong(environ: Mapping[str, str]) -> str | None:
         return f"a setting that should be JSON is not: {error}"
 
 
-def _free(host: str, port: int) -> int:
-    """The port, or one that is free for 0. Raises OSError."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
+def _place(host: str, port: int) -> socket.socket:
+    """A socket at the port, or for 0 at one that is free. It is held from here on: what starts before the gateway
+    takes ports too. Raises OSError."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind((host, port))
+    except OSError:
+        place.close()
+        raise
+    return place
 
 
 def gateway_environment(stack: Mapping[str, str], key: str, outside: Mapping[str, str]) -> dict[str, str]:
@@ -133,25 +139,29 @@ def gateway_environment(stack: Mapping[str, str], key: str, outside: Mapping[str
     }
 
 
-def _under_uvicorn(options: argparse.Namespace) -> int:
+def _under_uvicorn(options: argparse.Namespace, place: socket.socket) -> int:
     import uvicorn
+    from uvicorn.supervisors import ChangeReload
 
     package = Path(__file__).resolve().parents[1]
-    uvicorn.run(
+    config = uvicorn.Config(
         "edgewise.local.asgi:application",
         factory=True,
-        host=options.host,
-        port=options.port,
         reload=options.reload,
         reload_dirs=[str(package)] if options.reload else None,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
     )
+    server = uvicorn.Server(config)
+    if options.reload:
+        ChangeReload(config, target=server.run, sockets=[place]).run()
+    else:
+        server.run(sockets=[place])
     return 0
 
 
-def _as_lambda(options: argparse.Namespace) -> int:
+def _as_lambda(options: argparse.Namespace, place: socket.socket) -> int:
     import asyncio
     from contextlib import suppress
 
@@ -163,7 +173,7 @@ def _as_lambda(options: argparse.Namespace) -> int:
         # As Ctrl-C does: environments that are frozen do not end by themselves.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
         with suppress(asyncio.CancelledError):
-            await serve_lambda(host=options.host, port=options.port, concurrency=options.concurrency)
+            await serve_lambda(place, options.concurrency)
 
     asyncio.run(run())
     return 0

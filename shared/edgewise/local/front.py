@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
@@ -213,13 +214,14 @@ def _refusal(status: int, message: str) -> web.Response:
     return web.json_response({"Message": message}, status=status)
 
 
-async def listen(front: Front, port: int, host: str = "127.0.0.1") -> tuple[web.ServerRunner, int]:
-    """Serve `front`; the runner to clean up and the port that it listens on."""
+async def listen(front: Front, place: socket.socket | None = None) -> tuple[web.ServerRunner, int]:
+    """Serve `front` at a bound socket, or without one at any free port of loopback; the runner to clean up and the
+    port that it listens on."""
     # Bodies go into the event as they came, so nothing is decompressed here.
     server = web.Server(front.handle, auto_decompress=False, access_log=None)
     runner = web.ServerRunner(server)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
+    site = web.TCPSite(runner, "127.0.0.1", 0) if place is None else web.SockSite(runner, place)
     await site.start()
     loop_server = site._server
     assert isinstance(loop_server, asyncio.Server)

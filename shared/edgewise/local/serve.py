@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -78,8 +79,7 @@ async def lambdas(
     environ: Mapping[str, str],
     clock: Clock,
     *,
-    host: str = "127.0.0.1",
-    port: int = 0,
+    place: socket.socket | None = None,
     concurrency: int = 4,
     snap_start: bool = False,
     log: Callable[[str], None] = lambda _: None,
@@ -103,7 +103,7 @@ async def lambdas(
             )
             source = QueueSource(aws, queue, worker, clock, batch_size=batch_size)
             tasks = [asyncio.create_task(source.run()), asyncio.create_task(_regularly(upkeep, clock, log))]
-        runner, bound = await listen(Front(pool, clock), port, host)
+        runner, bound = await listen(Front(pool, clock), place)
         try:
             yield Running(bound, pool, worker, upkeep)
         finally:
@@ -130,11 +130,11 @@ async def _regularly(upkeep: Pool, clock: Clock, log: Callable[[str], None]) -> 
             log(f"upkeep: {error}")
 
 
-async def serve_lambda(*, host: str, port: int, concurrency: int) -> None:
+async def serve_lambda(place: socket.socket, concurrency: int) -> None:
     """Run the functions with this process's environment until cancelled (Ctrl-C)."""
 
     def log(line: str) -> None:
         print(f"lambda: {line}", file=sys.stderr, flush=True)
 
-    async with lambdas(os.environ, SystemClock(), host=host, port=port, concurrency=concurrency, log=log):
+    async with lambdas(os.environ, SystemClock(), place=place, concurrency=concurrency, log=log):
         await asyncio.Event().wait()
