@@ -134,6 +134,17 @@ async def test_the_same_body_with_other_wishes_in_its_headers_is_another_request
     assert (await door.chat(ROOT, "hello", headers=headers)).status == 200 and door.asked == 3
 
 
+@pytest.mark.parametrize("name", [("idempotency-key", "once"), ("x-stainless-retry-count", "0")])
+async def test_who_comes_again_from_another_network_asks_the_same(name: tuple[str, str]) -> None:
+    """What the edge says of a client is no wish of the client's."""
+    door = Door(origin_secret="s3cret")
+    tries = (name, name if name[1] == "once" else (name[0], "1"))
+    for address, (header, value) in zip(("192.0.2.7", "2001:db8::7"), tries, strict=True):
+        shown = {"x-edgewise-origin": "s3cret", "x-edgewise-client": address, "cache-control": "no-store, no-cache"}
+        assert (await door.chat(ROOT, "hello", headers={**shown, header: value})).status == 200
+    assert door.asked == 1
+
+
 async def test_the_same_key_with_another_body_is_a_mistake() -> None:
     door = Door()
     await door.send()

@@ -98,13 +98,15 @@ class Frame:
 
     def _come_in(self, scope: Scope, secret: bytes) -> None:
         """Refuse who goes around what stands in front. Who comes through it is who that says: by its own address
-        everybody would be one client, and one who misbehaves would have all of them banned."""
+        everybody would be one client, and one who misbehaves would have all of them banned. What it shows goes no
+        further: it is no wish of the client's, who may come again from another network."""
         shown = {name: value for name, value in scope["headers"] if name in (ORIGIN, CLIENT)}
         if not hmac.compare_digest(shown.get(ORIGIN, b""), secret):
             raise NotAllowed("Requests must come through the gateway's own address.")
         if CLIENT in shown:
             # The last of several: a client's own words would stand before it.
             scope["client"] = (shown[CLIENT].rpartition(b",")[2].strip().decode("latin-1"), 0)
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name not in shown]
 
 
 def _preflight(scope: Scope) -> Response | None:
