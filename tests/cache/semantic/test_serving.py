@@ -13,7 +13,7 @@ from edgewise.cache.semantic.bound import PRIOR, Licence
 from edgewise.cache.semantic.serving import SURER, WITHHELD, allowed, chance, heard, withheld
 from edgewise.cache.semantic.verifier import Finding
 
-RICH, NEW, OWING = Account(balance=MOST), Account(), Account(balance=-0.5, since=7.0)
+RICH, NEW, OWING = Account(balance=MOST), Account(), Account(balance=-0.5, alarms=1)
 LICENCE = Licence({"topic": 0.9})
 JUST, SURE, REPEAT = Finding(0.6, 0.91), Finding(0.6, 0.98), Finding(0.6, 0.5, repeat=True)
 

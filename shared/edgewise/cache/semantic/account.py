@@ -7,7 +7,7 @@ it begins with nothing, nothing is ever lent or forgiven, and
 
     a hit is judged with probability CLOSE / balance    (all of them while the balance is small, or there is trouble)
     trouble that is proven rests                        (nothing is served, the judge goes on reading)
-    a small balance that owes, or has seen a change, serves only what is surer than the licence asks for
+    a balance under POOR serves, once there was an alarm, only what is surer than the licence asks for
                                                         (`edgewise.cache.semantic.serving`)
 
 Trouble is a wealth that bets on "more than the bound are wrong" and never falls below 1. One wrong answer that is found
@@ -40,8 +40,9 @@ PAID = 0.9
 """The part of the bound that a hit pays in while not every hit is read; the rest is for what goes unseen."""
 CLOSE = 6.0
 """With this much, half of the balance goes unseen once in twenty changes."""
-MOST = 50.0
-"""The largest balance: what was earned long ago can't hide a change today."""
+MOST = 30.0
+"""The largest balance: what was earned long ago can't hide a change today. With it one hit in five is read, since fewer
+labels say too little of a share that grows slowly."""
 POOR = 2.0
 """Under this balance a wrong answer more may be one too many."""
 STAKE = 0.12
@@ -67,12 +68,14 @@ class Account:
     trouble  logarithm of the wealth that bets on a change
     rest     right answers that the judge must still see before serving goes on; 0: it is served
     since    seconds since the epoch: what was made before must be called right once more; 0: no alarm was confirmed yet
+    alarms   how many so far
     """
 
     balance: float = 0.0
     trouble: float = 0.0
     rest: float = 0.0
     since: float = 0.0
+    alarms: float = 0.0
 
     @property
     def poor(self) -> bool:
@@ -81,8 +84,8 @@ class Account:
 
     @property
     def cautious(self) -> bool:
-        """Whether it has to earn what a change cost."""
-        return self.poor and (self.since > 0 or self.balance < 0)
+        """Whether it has to earn what an alarm cost."""
+        return self.poor and self.alarms > 0
 
     @property
     def judged(self) -> float:
@@ -169,7 +172,8 @@ def _told(account: Account, wrong: bool, chance: float, terms: Terms, now: float
     if after.rest > 0 or not (owes or proven):
         return after
     confirmed = owes or not terms.judged
-    return replace(after, trouble=0.0, rest=rehearsal(terms.share), since=now if confirmed else after.since)
+    since = now if confirmed else after.since
+    return replace(after, trouble=0.0, rest=rehearsal(terms.share), since=since, alarms=after.alarms + 1)
 
 
 def _resumed(account: Account) -> Account:
