@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from edgewise.cache.freshness import Standing
+from edgewise.cache.semantic.serving import WITHHELD
 from edgewise.cli.main import VERBS
 from edgewise.policy.terms import Terms
 from edgewise.settings import Settings
@@ -63,6 +67,50 @@ def test_the_terms_that_the_guide_shows_are_taken() -> None:
     told = (ROOT / "docs" / "guides" / "keys.md").read_text()
     (shown,) = re.findall(r"```json\n(.*?)```", told, re.DOTALL)
     assert Terms.model_validate(json.loads(shown)).repair_json
+
+
+def test_the_guide_explains_every_reason_of_a_miss_and_no_other() -> None:
+    told = (ROOT / "docs" / "guides" / "cache.md").read_text()
+    tables = re.findall(r"^\| miss \| why \|\n(?:\|.*\n)+", told, re.MULTILINE)
+    rows = [line.split("|")[1] for table in tables for line in table.splitlines()[2:]]
+    assert sorted(name for row in rows for name in re.findall(r"`([^`]+)`", row)) == sorted(_miss_reasons())
+
+
+def _miss_reasons() -> set[str]:
+    """What the code can say: the words in `Miss(…)` and `reason=…`, those that the lookups by meaning return, and what
+    an entry's age and an account make of it."""
+    aged = set(get_args(Standing)) - {"fresh", "fallback"}
+    found = {*WITHHELD, *aged}
+    package = ROOT / "shared" / "edgewise"
+    for path in [*(package / "cache").rglob("*.py"), package / "assemble" / "meaning.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Miss", "replace"):
+                given = node.args[:1] if getattr(node.func, "id", "") == "Miss" else []
+                found |= _words(*given, *(pair.value for pair in node.keywords if pair.arg == "reason"))
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in (
+                "find",
+                "_decide",
+                "_bypass",
+            ):
+                found |= _words(*(each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value))
+    prefixes = {word for word in found if word.endswith("-")}
+    return (found - prefixes) | {prefix + word for prefix in prefixes for word in {*aged, "purged"}}
+
+
+def _words(*places: ast.expr) -> set[str]:
+    """The texts that stand there as values: not those that something is compared with or looked up by."""
+    found: set[str] = set()
+    for place in places:
+        match place:
+            case ast.Constant(value=str(word)) if word:
+                found.add(word)
+            case ast.IfExp(body=yes, orelse=no):
+                found |= _words(yes, no)
+            case ast.BoolOp(values=values):
+                found |= _words(*values)
+            case ast.BinOp(left=left, right=right):
+                found |= _words(left, right)
+    return found
 
 
 def commands(page: Path) -> list[str]:
