@@ -9,6 +9,7 @@ import pytest
 from edgewise.aws import Table
 from edgewise.cache.build import near_of, room_of, store_of
 from edgewise.cache.dynamodb_tally import DynamoTally
+from edgewise.cache.freshness import Lifetimes
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.popular import MOST_COUNTED, LocalTally, Popular, Question, Tally, day_of
 from edgewise.cache.room import CacheRoom
@@ -88,6 +89,19 @@ async def test_what_cannot_be_kept_is_not_counted(clock: FakeClock) -> None:
     await room.popular.flush()
     found = await room.popular.tally.top(day_of(clock.now()), "acme", 5)
     assert [q.key for q in found] == [query_of().key]
+
+
+async def test_one_request_that_renews_an_answer_is_counted_once(clock: FakeClock) -> None:
+    options = CacheOptions(keep_requests=True, lifetimes=Lifetimes(ttl_s=10, stale_s=100, jitter=0))
+    room = room_of(clock, options, near_of(clock, "lru", 9, 9_999), store_of(clock, None, None, 1))
+    assert room.popular is not None
+    await answered(room, answer_of())
+    await clock.advance(15)
+    found = await room.look(query_of(), plan_of())
+    assert isinstance(found, Hit) and found.refresh is not None
+    await room.offer(query_of(), plan_of(), found.refresh, answer_of(), ATTEMPT)
+    await room.popular.flush()
+    assert [q.times for q in await room.popular.tally.top(day_of(clock.now()), "acme", 5)] == [2]
 
 
 async def test_a_body_that_fits_no_row_keeps_no_other_from_being_told(cache_table: Table, clock: FakeClock) -> None:

@@ -11,6 +11,7 @@ import pytest
 from edgewise.background import Background
 from edgewise.cache.build import near_of
 from edgewise.cache.freshness import Lifetimes
+from edgewise.cache.lease import LocalLeases
 from edgewise.cache.local import LocalStore
 from edgewise.cache.options import CacheOptions
 from edgewise.cache.port import Kept, NoMeaning, StoreError
@@ -493,14 +494,41 @@ class TestPurge:
         reading, store = asyncio.Event(), LocalStore(clock)
         room = CacheRoom(clock, CacheOptions(timeout_s=60), near_of(clock, "lru", 9, 99_999), store, rules=Slow())
         await fill(room, query_of(), plan_of())
-        early = asyncio.create_task(room.look(query_of(), plan_of()))
+        early = asyncio.create_task(room.look(query_of(), plan_of(ask=CacheAsk(only_if_cached=True))))
         await clock.advance(0)
         rule = rule_of(clock.now(), everything=True)
         await room.purge(rule)
         await store.put("acme", kept_of(query_of().key, clock.now()))
         reading.set()
-        await early
+        assert miss(await early).reason == "purged"
         assert miss(await room.look(query_of(), plan_of())).reason == "purged"
+
+    async def test_a_late_reading_of_the_rules_undoes_no_purge_for_those_who_do_not_wait(
+        self, clock: FakeClock
+    ) -> None:
+        """While one reads the rules again the others go by those that are known."""
+
+        class Slow(LocalRules):
+            async def load(self) -> list[Rule]:
+                found = await super().load()
+                await gates.pop(0).wait()
+                return found
+
+        gates, store = [first := asyncio.Event(), second := asyncio.Event()], LocalStore(clock)
+        room = CacheRoom(clock, CacheOptions(timeout_s=60), near_of(clock, "lru", 9, 99_999), store, rules=Slow())
+        await fill(room, query_of(), plan_of())
+        away = plan_of(ask=CacheAsk(only_if_cached=True))
+        early = asyncio.create_task(room.look(query_of(), away))
+        await clock.advance(0)
+        await room.purge(rule_of(clock.now(), everything=True))
+        await store.put("acme", kept_of(query_of().key, clock.now()))
+        first.set()
+        await clock.advance(0)
+        reading = asyncio.create_task(room.look(query_of(), away))
+        await clock.advance(0)
+        assert miss(await room.look(query_of(), away)).reason == "purged"
+        second.set()
+        assert miss(await early).reason == miss(await reading).reason == "purged"
 
     async def test_nothing_said_is_nothing_purged(self, clock: FakeClock) -> None:
         """Everything must be asked for by name."""
@@ -529,6 +557,17 @@ async def test_a_shared_namespace_waits_for_a_quorum(clock: FakeClock) -> None:
         assert found.entry.answer.text == "For c."
         assert found.evidence == {"scope": "shared:public", "foreign": True}
     assert hit(await room.look(query["a"], plans["a"])).evidence == {"scope": "shared:public", "foreign": False}
+
+
+async def test_a_tenant_whose_first_call_failed_counts_when_it_asks_again(clock: FakeClock) -> None:
+    """A lease's generations are its tenant's own: they do not say which answer for all is the later."""
+    room, query = small_room(clock, leases=LocalLeases()), query_of(shared=True, namespace="public")
+    plans = {name: plan_of(name, shared=True, namespace="public") for name in ("a", "b", "c", "d")}
+    await room.give_up(query, miss(await room.look(query, plans["a"])).lead, None)
+    for name in ("b", "a", "c"):
+        clock.time += 1
+        await room.offer(query, plans[name], miss(await room.look(query, plans[name])).lead, answer_of(), ATTEMPT)
+    assert hit(await room.look(query, plans["d"])).entry.principals == ("b", "a", "c")
 
 
 async def test_what_was_shared_and_is_reported_wrong_is_gone_for_whoever_made_it_too(clock: FakeClock) -> None:

@@ -206,7 +206,8 @@ class Finder:
     def obey(self, rule: Rule) -> None:
         """Obey `rule`, which is written down, from now on. They are read again, since a reading that is under way may
         have missed it."""
-        self._known_rules.setdefault(rule.key, []).append(rule)
+        known = self._known_rules
+        self._known_rules = {**known, rule.key: [*known.get(rule.key, ()), rule]}
         self._rules_at = float("-inf")
 
     async def _reload_rules(self) -> None:
@@ -215,12 +216,14 @@ class Finder:
         if now - self._rules_at < RELOAD_S:
             return
         self._rules_at = now
+        known = self._known_rules
         try:
             async with asyncio.timeout(self.options.timeout_s):
                 loaded = await self.rules.load()
         except (StoreError, TimeoutError):
             self.trouble["rules"] += 1
             return
-        self._known_rules = {}
-        for rule in loaded:
-            self._known_rules.setdefault(rule.key, []).append(rule)
+        if self._known_rules is known:
+            self._known_rules = {}
+            for rule in loaded:
+                self._known_rules.setdefault(rule.key, []).append(rule)

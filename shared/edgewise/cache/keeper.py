@@ -117,7 +117,7 @@ class Keeper:
         try:
             if not word:
                 news = "kept" if await self._put(asked.own, kept) else "failed"
-                if asked.shared:
+                if asked.shared and news == "kept":
                     kept = await self.with_principals(asked, kept)
                     await self._put(asked, kept)
             elif word in _HANDED and lead is not None and lead.gen:
@@ -144,11 +144,11 @@ class Keeper:
         return done
 
     async def with_principals(self, asked: Asked, kept: Kept) -> Kept:
-        """The same for all who share, with who has asked so far."""
+        """The same for all who share, with who has asked so far; without the fence, which is the tenant's own."""
         old = await self.store.get(asked.scope, kept.entry.key, strong=True)
         known = old.entry.principals if old else ()
         everyone = tuple(dict.fromkeys((*known, asked.plan.tenant)))[: self.options.quorum * 4]
-        kept = replace(kept, entry=replace(kept.entry, principals=everyone))
+        kept = replace(kept, entry=replace(kept.entry, principals=everyone), gen=0)
         self.near.put(asked.scope, kept)
         return kept
 

@@ -91,7 +91,8 @@ class CacheRoom:
         if plan.request.dry_run:
             return verdict
         self.stats.saw(verdict)
-        if isinstance(verdict, Hit) and verdict.entry.status == 200:
+        # Whoever renews is counted when it offers.
+        if isinstance(verdict, Hit) and verdict.entry.status == 200 and verdict.refresh is None:
             await self._count(query, plan)
         return verdict
 
