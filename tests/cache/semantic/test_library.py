@@ -20,7 +20,7 @@ from edgewise.background import Background
 from edgewise.cache.s3 import Bucket
 from edgewise.cache.semantic.dynamodb import DynamoLog
 from edgewise.cache.semantic.index import Row
-from edgewise.cache.semantic.library import Library
+from edgewise.cache.semantic.library import SNAPSHOT_AFTER, Library
 from edgewise.cache.semantic.log import (
     MOVED,
     Added,
@@ -240,6 +240,17 @@ async def test_a_partition_that_nobody_asks_for_is_not_opened_to_be_added_to(clo
     await library.change("p", DIM, _added("a", clock.now() + 9))
     assert library.rows() == 0
     assert [near.row.id for near in await library.nearest("p", VECTORS["a"], 1)] == ["a"]
+
+
+async def test_what_is_added_without_being_asked_for_has_bounds_too(clock: FakeClock) -> None:
+    """As by a client that wants every answer anew, each of another question."""
+    library = Library(clock, LocalLog(), LocalSnapshots(), most_rows=1_000)
+    await library.nearest("p", VECTORS["a"], 1)
+    for number in range(3_000):
+        clock.time += 1
+        await library.change("p", DIM, Added(Row(str(number), str(number), "?", clock.now() + 86_400), VECTORS["a"]))
+    assert len(library._held["p"].own) <= SNAPSHOT_AFTER + 1
+    assert library.rows() <= 1_000 + SNAPSHOT_AFTER + 1
 
 
 async def test_a_local_log_forgets_the_oldest_of_what_was_changed_longest_ago() -> None:

@@ -146,6 +146,9 @@ class Library:
         await self._log.append(partition, at, change)
         if held is not None and len(held.index) > self._most_rows // 2:
             await self._move_along(partition, held.index, change)
+        if held is not None and len(held.own) > SNAPSHOT_AFTER:
+            # Nobody asks, so nothing else would bring what is remembered to an end, or the index under its bound.
+            await self._current(partition, held.index.dim)
 
     async def remove(self, key: str, partition: str | None) -> None:
         """Forget every wording of the entry; without a partition, in every index that is open here."""
