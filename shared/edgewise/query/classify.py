@@ -26,13 +26,13 @@ LONGEST_CHARS = 600
 
 
 _CODE = later(
-    r"```|`[^`]+`|^\s{4,}\S|[{};]\s*$|[=!<>]=|=>|->|::|\w+\(\w*\)|\w+\.\w+\(|\b(?:def|class|import|return"
+    r"```|`[^`]+`|^\s{4,}\S|[{};]\s*$|[=!<>]=|=>|->|::|\w\(\w*\)|\w\.\w+\(|\b(?:def|class|import|return"
     r"|function|const"
-    r"|SELECT .+ FROM|#include)\b(?=.*[(){};:=*])|</?\w+>|\$[A-Za-z_]\w+|\w+_\w+|\b[a-z]+[A-Z]\w+\("
+    r"|SELECT .+ FROM|#include)\b(?=.*[(){};:=*])|</?\w+>|\$[A-Za-z_]\w+|\w_\w|\b[a-z]+[A-Z]\w+\("
     r"|\\[a-z]+\{|https?://",
     re.MULTILINE,
 )
-_SUM = later(r"\d\s*[+*^×÷]\s*\d|\d\s+[-/]\s+\d|[a-z]\s*=\s*-?\d|\d+\s*[-+]\s*\d+\s*=|√|∫|\b\d+x\b")
+_SUM = later(r"\d\s*[+*^×÷]\s*\d|\d\s+[-/]\s+\d|[a-z]\s*=\s*-?\d|\d\s*[-+]\s*\d+\s*=|√|∫|\b\d+x\b")
 _GIVEN = any_of(
     "translate", "rewrite", "rephrase", "paraphrase", "summari[sz]e", "proofread", "correct the (?:following|grammar)",
     "the following", "below", "above", "this (?:text|email|code|essay|paragraph|sentence|article|document)",
@@ -98,11 +98,10 @@ _ZH_OWN = later(
     r"我的(?:余额|订单|账单|快递|包裹|退款|预约|申请|成绩|工资|密码|账号|手机号|地址|会员)(?!.{0,6}怎么|.{0,6}如何)|我(?:欠|还剩)多少"
 )
 _SECRET = later(
-    r"[\w.+-]+@[\w-]+\.\w{2,}|\b(?:\d[ -]?){13,19}\b|\b\d{3}-\d{2}-\d{4}\b"
+    r"(?<![\w.+-])[\w.+-]+@[\w-]+\.\w{2,}|\b(?:\d[ -]?){13,19}\b|\b\d{3}-\d{2}-\d{4}\b"
     r"|\+?\d{1,3}[ -]\d{3,4}[ -]\d{3,4}[ -]?\d{0,4}\b"
-    r"|\b(?=\w*\d)(?=\w*[A-Za-z])\w{3,}-?\w*\d{3,}\b|#\d{3,}|\b\d{5,}\b"
+    r"|\b(?=\w*\d)(?=\w*[A-Za-z])(?:\w{3,}-\w*|\w{3,})\d{3}\b|#\d{3,}|\b\d{5,}\b"
 )
-_ASKS = later(r"[?？]")
 
 
 class Meaningful:
@@ -136,7 +135,8 @@ def classify(request: ChatRequest, *, by_meaning: bool = True) -> Reading:
         return Reading("exact", "choices")
     before = [message for message in messages[:-1] if message.get("role") in ("user", "assistant")]
     # After a question "great" and "ok" are the answer to it.
-    answering = bool(before) and _ASKS.search(str(before[-1].get("content"))) is not None
+    said = str(before[-1].get("content")) if before and by_meaning else ""
+    answering = "?" in said or "？" in said
     return read_turn(text, within=bool(before), answering=answering, by_meaning=by_meaning)
 
 

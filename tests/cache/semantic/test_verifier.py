@@ -87,6 +87,13 @@ def test_only_a_known_word_and_an_unknown_one_are_a_slip_apart() -> None:
     assert slips("kitten", "sitting") == 3 and slips("abcd", "abdc") == 1 and slips("", "abc") == 3
 
 
+def test_any_row_of_numbers_and_signs_is_read() -> None:
+    """A text that cannot be read would spoil the match of every question that it is near to."""
+    for text in ("1 £ 1", "two $ three €", "12:30 £ 1", "1k$1k$"):
+        assert len(read(text).numbers) > 0
+    assert [unit.lemma for unit in read("deposit 5 £ 6").units] == ["deposit"]
+
+
 def test_words_for_numbers_and_times_are_the_numbers() -> None:
     assert read("seven in the evening").numbers == {("19", "clock")}
     assert read("£300,000").numbers == read("300k pounds").numbers

@@ -233,7 +233,9 @@ class _Reader:
             before = words[at - used - 1] if at - used else ""
             if not unit and before in "£$€" and before:
                 unit = self.lexicon.units[before]
-                rest.pop()
+                # A sign between two numbers was the first one's unit too, and is gone already.
+                if rest[-1:] == [before]:
+                    rest.pop()
             if not unit and at < len(words):
                 after = words[at]
                 if after in _HOURS:
