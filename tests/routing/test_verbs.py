@@ -36,6 +36,16 @@ def test_explain_says_what_is_wrong() -> None:
     assert said.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    "wrong", ['[{"name": "no name", "base_url": "x", "api_key": "s3cret"}]', '[{"api_key": "s3cret"']
+)
+def test_a_setting_that_is_wrong_is_told_in_a_line(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWISE_UPSTREAMS", wrong)
+    said = runner.invoke(route.app, ["explain", "Say hello"])
+    assert (said.exit_code, len(said.stderr.splitlines())) == (2, 1)
+    assert "setting" in said.stderr and "s3cret" not in said.output
+
+
 async def test_a_logged_decision_is_replayed_through_another_strategy(tmp_path: Path) -> None:
     stage = Stage()
     log = tmp_path / "log.jsonl"

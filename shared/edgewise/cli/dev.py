@@ -55,7 +55,9 @@ def main(argv: list[str]) -> int:
     # A shell that starts this in the background has interrupts ignored, and then nothing would end it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     key = os.environ.get("EDGEWISE_ROOT_KEY") or f"ew_dev_{secrets.token_urlsafe(24)}"
-    if (why := _wrong(os.environ)) is not None:
+    from edgewise.cli.settings import wrong
+
+    if (why := wrong(os.environ)) is not None:
         print(f"edgewise dev: {why}", file=sys.stderr)
         return 2
     try:
@@ -95,22 +97,6 @@ def _port(word: str) -> int:
     if not word.isdecimal() or int(word) > 65_535:
         raise argparse.ArgumentTypeError(f"{word!r} is no port (0 to 65535)")
     return int(word)
-
-
-def _wrong(environ: Mapping[str, str]) -> str | None:
-    """What no gateway would start with, said in a line; None when the settings are good."""
-    from pydantic import ValidationError
-
-    from edgewise.assemble.house import wrong_routing
-    from edgewise.settings import Settings
-
-    try:
-        return wrong_routing(Settings.from_env(environ))
-    except ValidationError as error:
-        first = error.errors()[0]
-        return f"the setting `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
-    except ValueError as error:
-        return f"a setting that should be JSON is not: {error}"
 
 
 def _place(host: str, port: int) -> socket.socket:

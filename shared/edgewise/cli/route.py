@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from edgewise.chat import ChatRequest
+from edgewise.cli.settings import wrong
 from edgewise.clock import SystemClock
 from edgewise.errors import EdgewiseError
 from edgewise.routing.breaker import Breakers
@@ -34,6 +35,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON."
 
 
 def catalog_of(providers: str) -> tuple[Catalog, Settings]:
+    """What this shell's settings offer. A wrong one is told and ends the command with status 2."""
+    if (why := wrong(os.environ)) is not None:
+        typer.echo(f"edgewise: {why}", err=True)
+        raise typer.Exit(2)
     settings = Settings.from_env(os.environ)
     catalog = Catalog.load(
         [name.strip() for name in providers.split(",") if name.strip()],

@@ -57,6 +57,21 @@ def show(
         typer.echo(textwrap.fill(row.what, width, initial_indent="    ", subsequent_indent="    "))
 
 
+def wrong(environ: Mapping[str, str]) -> str | None:
+    """What no gateway would start with, said in a line; None when the settings are good."""
+    from pydantic import ValidationError
+
+    from edgewise.assemble.house import wrong_routing
+
+    try:
+        return wrong_routing(Settings.from_env(environ))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"the setting `{'.'.join(map(str, first['loc']))}`: {first['msg']}"
+    except ValueError as error:
+        return f"a setting that should be JSON is not: {error}"
+
+
 def rows(environ: Mapping[str, str]) -> list[Row]:
     """Every setting in the order of the source."""
     told = _docstrings()
