@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,15 +181,15 @@ async def test_without_a_file_the_project_s_own_pairs_are_asked_and_declare_no_f
 
 
 def test_the_project_s_own_pairs_are_what_its_blocks_say() -> None:
-    """A block of bench/pairs is a question, further wordings after '=', look-alikes after '!' and a letter."""
-    blocks = {}
+    """A block of bench/pairs is a question, further wordings after '=', look-alikes after '!' and a letter. Two authors
+    may have begun with the same question."""
+    blocks: defaultdict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for file in sorted((Path(__file__).parents[2] / "bench" / "pairs").glob("*.txt")):
         for block in file.read_text("utf-8").split("\n\n"):
             first, *more = [line for line in block.splitlines() if not line.startswith("#")]
-            blocks[first] = (
-                {line[2:].strip() for line in more if line.startswith("=")},
-                {line[2:].strip() for line in more},
-            )
+            wordings, lines = blocks[first]
+            wordings |= {line[2:].strip() for line in more if line.startswith("=")}
+            lines |= {line[2:].strip() for line in more}
     pairs = list(audit._pairs(audit.OWN_PAIRS))
     assert len(pairs) == 416 and sum(pair.same_answer for pair in pairs) == 208
     for pair in pairs:
