@@ -84,15 +84,15 @@ def _miss_reasons() -> set[str]:
     package = ROOT / "shared" / "edgewise"
     for path in [*(package / "cache").rglob("*.py"), package / "assemble" / "meaning.py"]:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Miss", "replace"):
-                given = node.args[:1] if getattr(node.func, "id", "") == "Miss" else []
-                found |= _words(*given, *(pair.value for pair in node.keywords if pair.arg == "reason"))
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in (
-                "find",
-                "_decide",
-                "_bypass",
-            ):
-                found |= _words(*(each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value))
+            match node:
+                case ast.Call(func=ast.Name("Miss"), args=[reason, *_]):
+                    found |= _words(reason)
+                case ast.Call(func=ast.Name("replace")):
+                    found |= _words(*(named.value for named in node.keywords if named.arg == "reason"))
+                case ast.FunctionDef("find" | "_decide" | "_bypass") | ast.AsyncFunctionDef("find" | "_decide"):
+                    found |= _words(
+                        *(told.value for told in ast.walk(node) if isinstance(told, ast.Return) and told.value)
+                    )
     prefixes = {word for word in found if word.endswith("-")}
     return (found - prefixes) | {prefix + word for prefix in prefixes for word in {*aged, "purged"}}
 

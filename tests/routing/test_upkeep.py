@@ -12,6 +12,7 @@ from edgewise.chat import CacheAsk
 from edgewise.clock import FakeClock
 from edgewise.routing.dynamodb_learn import LearnTable
 from edgewise.routing.fitted import FittedPlans
+from edgewise.routing.guarantee import RECENT
 from edgewise.routing.knowing import Knowing
 from edgewise.routing.labels import Asked, Label, Panel
 from edgewise.routing.learn import Stored
@@ -50,6 +51,33 @@ async def test_labels_of_all_environments_are_folded_once(table: LearnTable, clo
     stage, learning = environment(table, clock)
     await learning.load()
     assert stage.room.knowing.learners[PAIR].test.count == 30
+
+
+async def test_what_was_proved_before_a_change_never_counts_again(table: LearnTable, clock: FakeClock) -> None:
+    """However long ago it was and however good the labels are that came since, also where it is loaded anew."""
+    seen = Knowing().read(NUMBERS).seen
+    await table.save_proof(PAIR, "acme", [(0.5, 0.0)] * 400)
+    held = []
+    for gains in ([0.0] * 30 + [1.0] * RECENT, [0.0] * RECENT, [0.0] * RECENT):
+        for gain in gains:
+            await clock.advance(0.01)
+            await table.write(PAIR, Label(seen, gain, "acme", drawn=True))
+        await fold(table)
+        held.append([gain for _, gain in await table.proof(PAIR, "acme")])
+    assert held == [[1.0] * RECENT + [0.0] * RECENT * times for times in range(3)]
+    stage, learning = environment(table, clock)
+    await learning._load_proof(PAIR, "acme")
+    assert [gain for _, gain in stage.room.knowing.proofs[PAIR, "acme"]] == held[-1]
+
+
+async def test_and_where_no_table_gathers_them_a_process_forgets_what_was_before_a_change() -> None:
+    knowing = Knowing()
+    seen = knowing.read(NUMBERS).seen
+    knowing.prove(PAIR, "acme", [(0.5, 0.0)] * 400)
+    for gain in (1.0, 0.0, 0.0):
+        for _ in range(RECENT):
+            knowing.learn(PAIR, Label(seen, gain, "acme", drawn=True))
+    assert [gain for _, gain in knowing.proofs[PAIR, "acme"]] == [1.0] * RECENT + [0.0] * RECENT * 2
 
 
 async def test_a_state_is_read_again_only_when_its_version_has_changed(table: LearnTable, clock: FakeClock) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 STEPS = 20
 LEAST_LABELS = 60
@@ -73,9 +74,11 @@ def upper_bound(lost: Sequence[float], count: int, alpha: float) -> float:
 
 
 def since_the_change(proof: Proof) -> Proof:
-    """`proof` from the last change of the traffic on: the newest labels only, where they lose more than those before.
+    """`proof` from the last change of the traffic on: all of it unless the newest labels lose more than those before.
 
-    Only a change for the worse counts, as one for the better breaks no promise.
+    Only a change for the worse counts, as one for the better breaks no promise. It lies where the sum of what was lost
+    beyond halfway between the two means is least (Page 1954), mostly within the newest: a window of a fixed length
+    would keep good labels from before it. Whoever keeps a proof keeps this in its place, so nothing dropped comes back.
     """
     if len(proof) < 2 * RECENT:
         return proof
@@ -84,4 +87,8 @@ def since_the_change(proof: Proof) -> Proof:
     # As in `upper_bound`: never surer than one more lost label would leave it.
     spread = (sum(gain * gain for gain in before) + 1.0) / len(before) - mean * mean
     error = math.sqrt(max(spread, 1e-9) * (1 / RECENT + 1 / len(before)))
-    return proof[-RECENT:] if sum(after) / RECENT - mean > CHANGED * error else proof
+    now = sum(after) / RECENT
+    if now - mean <= CHANGED * error:
+        return proof
+    lost = [0.0, *accumulate(gain - (mean + now) / 2 for _, gain in proof)]
+    return proof[lost.index(min(lost)) :]

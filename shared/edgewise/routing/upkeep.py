@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from edgewise.routing.complexity import weights
-from edgewise.routing.guarantee import Proof, since_the_change
+from edgewise.routing.guarantee import RECENT, Proof, since_the_change
 from edgewise.routing.labels import Asked, Label, Panel
 from edgewise.routing.learn import Learner, Stored
 
@@ -71,8 +71,11 @@ async def _fold_pair(table: Labels, pair: str) -> tuple[Learner, int]:
     if not saved:
         return learner, 0
     for tenant, fresh in proofs.items():
-        held = await table.proof(pair, tenant)
-        await table.save_proof(pair, tenant, since_the_change([*held, *fresh])[-MOST_PROOF:])
+        proof = await table.proof(pair, tenant)
+        # In parts, or a change long before the newest of many would hide among what it is compared with.
+        for start in range(0, len(fresh), RECENT):
+            proof = since_the_change([*proof, *fresh[start : start + RECENT]])
+        await table.save_proof(pair, tenant, proof[-MOST_PROOF:])
     return learner, len(labels)
 
 
