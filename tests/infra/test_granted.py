@@ -12,6 +12,7 @@ from edgewise.query.embed.multilingual import Multilingual
 from tests.infra.conftest import ROOT
 
 _CALL = re.compile(r'"(dynamodb|s3|sqs|secretsmanager)",\s*"(?!secretsmanager)([a-z_]+)"')
+_BATCHED = re.compile(r'self\._rounds\("([a-z_]+)"')
 _BEDROCK = re.compile(r'(?:client\(_SERVICE\)\.|"bedrock-runtime",\s*"|self\._call\(\s*")([a-z_]+)')
 IMPLIED = {
     "TransactWriteItems": {"ConditionCheckItem", "PutItem", "UpdateItem", "DeleteItem"},
@@ -49,7 +50,7 @@ def called() -> set[str]:
     for file in (ROOT / "shared" / "edgewise").rglob("*.py"):
         if "local" not in file.parts:
             source = file.read_text(encoding="utf-8")
-            operations = _CALL.findall(source)
+            operations = _CALL.findall(source) + [("dynamodb", name) for name in _BATCHED.findall(source)]
             if file.name == "bedrock.py":
                 operations += [("bedrock", name) for name in _BEDROCK.findall(source)]
             for service, operation in operations:
