@@ -6,6 +6,8 @@ another member of a closed class stand for nothing. A misspelling stands for the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from edgewise.cache.semantic.reading import Reading, Unit
 from edgewise.cache.semantic.words import English
 
@@ -15,24 +17,27 @@ Aligned = list[tuple[Unit, float, Unit | None]]
 
 def align(a: Reading, b: Reading, lexicon: English) -> Aligned:
     """Each unit of `a` with how well the best unit of `b` stands for it, in [0, 1]."""
-    by_lemma = {unit.lemma: unit for unit in b.units}
-    found: Aligned = []
+    # Texts repeat themselves, Chinese ones in every character: what is known of a lemma holds wherever it stands.
+    others: dict[str, Unit] = {}
+    for unit in b.units:
+        others.setdefault(unit.lemma, unit)
+    known: dict[str, tuple[float, Unit | None]] = {unit.lemma: (SAME, unit) for unit in b.units}
     for unit in a.units:
-        same = by_lemma.get(unit.lemma)
-        if same is not None:
-            found.append((unit, SAME, same))
-            continue
-        best, chosen = 0.0, None
-        for other in b.units:
-            score = likeness(unit.lemma, other.lemma, lexicon)
-            if other.lemma in a.lemmas:
-                score *= 0.8
-            if score > best:
-                best, chosen = score, other
-        if best < CLOSE and _spelt_out(unit, a, b):
-            best = CLOSE
-        found.append((unit, best, chosen))
-    return found
+        if unit.lemma not in known:
+            known[unit.lemma] = _best(unit, a, b, others.values(), lexicon)
+    return [(unit, *known[unit.lemma]) for unit in a.units]
+
+
+def _best(unit: Unit, a: Reading, b: Reading, others: Iterable[Unit], lexicon: English) -> tuple[float, Unit | None]:
+    """How well the best of `others`, which are b's, stands for a's unit, and which that is."""
+    best, chosen = 0.0, None
+    for other in others:
+        score = likeness(unit.lemma, other.lemma, lexicon)
+        if other.lemma in a.lemmas:
+            score *= 0.8
+        if score > best:
+            best, chosen = score, other
+    return (CLOSE if best < CLOSE and _spelt_out(unit, a, b) else best), chosen
 
 
 def _spelt_out(unit: Unit, a: Reading, b: Reading) -> bool:
