@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgewise.cache.semantic.account import Rehearsed, Served
+from edgewise.cache.semantic.account import CLOSE, MOST, Rehearsed, Served
 from edgewise.cache.semantic.shadow import SILENT, Licences, LocalEvidence
 from edgewise.clock import FakeClock
 from tests.cache.semantic.test_meaning import Oracle
@@ -19,7 +19,7 @@ async def serving(licences: Licences, most: int) -> int:
     return most
 
 
-@pytest.mark.parametrize(("paid", "read"), [(0, 1.0), (10_000, 0.12)])
+@pytest.mark.parametrize(("paid", "read"), [(0, 1.0), (10_000, CLOSE / MOST)])
 async def test_without_labels_serving_rests_after_as_many_as_should_have_come(
     paid: int, read: float, clock: FakeClock
 ) -> None:
