@@ -93,6 +93,8 @@ async def test_it_is_held_for_sent_with_a_bound_and_charged_what_it_cost(shop: C
     done = await one.rig.batch(batch.id)
     assert (done.status, one.rig.run.asked) == ("completed", [])
     assert await one.used() == done.tally.cost_usd == COST < held
+    told = [percent for name, percent in one.policy.signals if name == "BudgetUsedPct"]
+    assert told == [pytest.approx(100 * float(COST))], "alarms hear of it: nobody else may be spending"
 
 
 @pytest.mark.parametrize(("model", "cost"), [("fake/*", COST), ("claude-*", Decimal(0))])

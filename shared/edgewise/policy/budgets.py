@@ -92,7 +92,9 @@ class Hold:
 
     def receipt(self) -> str:
         """What `Ledger.charge` needs of it in another process."""
-        tills = [[line.till.owner, line.till.name, line.budget.model] for line in self.lines]
+        tills = [
+            [line.till.owner, line.till.name, line.budget.model, picodollars(line.budget.usd)] for line in self.lines
+        ]
         return json.dumps([self.id, self.amount, tills])
 
 
@@ -187,8 +189,9 @@ class Ledger:
         """Settle the hold that `receipt` stands for, in a process that may not have taken it. However often and
         wherever it is settled, it counts once. Raises Unavailable."""
         hold, amount, tills = json.loads(receipt)
-        for owner, name, model in tills:
-            await self.tills.give(Till(owner, name, 0), amount, self._actual(amount, model, attempts), hold)
+        for owner, name, model, cap in tills:
+            actual = self._actual(amount, model, attempts)
+            self._tell(await self.tills.give(Till(owner, name, cap), amount, actual, hold), cap)
 
     async def spend(self, lines: Sequence[Line], attempts: Sequence[Attempt]) -> None:
         """Charge what is spent already and nothing was held for, once, whatever room there is. Never raises.
@@ -207,8 +210,11 @@ class Ledger:
         used = await self._insisted(partial(self.tills.give, line.till, hold.amount, actual, hold.id))
         if used is not None:
             self._saw(line, used)
-            if line.till.cap > 0:
-                self._signal("BudgetUsedPct", min(100.0, 100.0 * used / line.till.cap))
+            self._tell(used, line.till.cap)
+
+    def _tell(self, used: int | None, cap: int) -> None:
+        if used is not None and cap > 0:
+            self._signal("BudgetUsedPct", min(100.0, 100.0 * used / cap))
 
     async def _insisted(self, step: Callable[[], Awaitable[T]]) -> T | None:
         """What `step` brings in a few tries; None and a signal when the store does not answer."""
