@@ -194,8 +194,8 @@ class Settings(BaseModel):
     """How often, at the most, that model lets a wrong match pass, by `edgewise cache audit`: it makes the bound
     stricter."""
     cache_judge_false_alarm: float = Field(default=0.0, ge=0, lt=0.5)
-    """How often, at the least, it calls a right match wrong, by an audit on your own traffic: it makes the bound looser,
-    and one that is too high breaks it."""
+    """How often, at the least, it calls a right match wrong, by an audit on your own traffic: it makes the bound
+    looser, and one that is too high breaks it."""
     cache_embeddings: Literal["table", "memory", "off"] = "table"
     """How far the vectors of `/v1/embeddings` are kept: in the table, in this process's memory alone, or not at all."""
     cache_known_keys: bool = False

@@ -112,7 +112,8 @@ async def test_a_follower_notices_a_dead_leader(clock: FakeClock) -> None:
 
 def rooms_on(clock: Clock, count: int, table: Table | None = None, patience: Patience = PATIENCE) -> list[CacheRoom]:
     """Rooms that share a store and leases, as processes do."""
-    options = CacheOptions(patience=patience)
+    # However slow a stand-in under load is, its answer is waited for: who gives up on it calls alone.
+    options = CacheOptions(patience=patience, timeout_s=30.0)
     store = store_of(clock, table, None, 350_000)
     if table is not None:
         return [room_of(clock, options, near_of(clock, "lru", 99, 99_999), store, table=table) for _ in range(count)]

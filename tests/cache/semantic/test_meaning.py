@@ -61,9 +61,11 @@ class Oracle:
     false_alarm: float = 0.0
     missed: float = 0.0
     calls: int = 0
+    read: str = ""
 
     async def judge(self, asked: str, kept: str, answer: str) -> Opinion:
         self.calls += 1
+        self.read = answer
         return Opinion(self.right)
 
 
@@ -164,6 +166,24 @@ async def test_a_shared_entry_needs_several_who_asked_and_tells_nothing(clock: F
         assert await bench.meaning.find(query(REPEAT, tenant), plan("b", "2")) == "quorum"
     assert await bench.meaning.find(query(REPEAT, tenant), plan("c", "3")) == "quorum"
     assert isinstance(await bench.meaning.find(query(REPEAT, tenant), plan("d", "4")), Hit)
+
+
+async def test_below_the_quorum_ones_own_refusal_hides_nobody_elses_entry(clock: FakeClock) -> None:
+    bench, tenant = Bench(clock, options=MeaningOptions(quorum=3)), "shared:faq"
+    entry = await bench.keep(query(QUESTION, tenant), plan("a", "1"))
+    await bench.store.put("b", Kept(replace(entry, status=400)))
+    assert await bench.meaning.find(query(REPEAT, tenant), plan("b", "2")) == "quorum"
+    assert isinstance(await bench.meaning.find(query(REPEAT, tenant), plan("a", "1")), Hit)
+
+
+async def test_the_judge_reads_the_answer_that_was_served(clock: FakeClock) -> None:
+    """Below the quorum that is the asker's own, not the one that lies where tenants share."""
+    judge, tenant = Oracle(), "shared:faq"
+    bench = Bench(clock, judge, options=MeaningOptions(quorum=3))
+    entry = await bench.keep(query(QUESTION, tenant), plan("a", "1"))
+    await bench.store.put(tenant, Kept(replace(entry, answer=answer_of("another's"), principals=("a", "b"))))
+    own = await bench.meaning.find(query(REPEAT, tenant), plan("a", "1"))
+    assert isinstance(own, Hit) and judge.read == own.entry.answer.text != "another's"
 
 
 async def test_a_report_of_a_wrong_hit_removes_the_entry(clock: FakeClock) -> None:

@@ -191,9 +191,9 @@ class SemanticMeaning:
         # Until there are enough, what the caller's own asking brought, and nobody else's.
         kept = await self._store.get(query.tenant if enough else plan.tenant, best.near.row.key)
         now = self._clock.now()
-        if not enough and (kept is None or kept.entry.expires_at <= now):
-            return "quorum"
         if kept is None or kept.entry.expires_at <= now or kept.entry.status != 200:
+            if not enough:
+                return "quorum"
             await self.remove(best.near.row.key, best.partition)
             return "gone"
         if kept.entry.fresh_until <= now:
@@ -276,10 +276,10 @@ class SemanticMeaning:
     async def _judged(self, judge: Judge, shown: Shown, vector: Array, embedder: Embedder, namespace: str) -> None:
         query, best = shown.query, shown.candidate
         row, text = best.near.row, query.text or ""
-        kept = await self._store.get(query.tenant, row.key)
-        if kept is None:
+        entry = shown.verdict.entry if isinstance(shown.verdict, Hit) else await self._kept(query.tenant, row.key)
+        if entry is None:
             return
-        opinion = await judge.judge(text, row.text, kept.entry.answer.text)
+        opinion = await judge.judge(text, row.text, entry.answer.text)
         if opinion.right is None:
             return
         if shown.sampled:
@@ -291,8 +291,12 @@ class SemanticMeaning:
             await self.remove(row.key, best.partition)
         if opinion.right and not query.tenant.startswith(SHARED):
             digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-            wording = Row(f"{row.key}~{digest}", row.key, text, kept.entry.expires_at, row.principals)
+            wording = Row(f"{row.key}~{digest}", row.key, text, entry.expires_at, row.principals)
             await self._library.change(best.partition, embedder.dim, Added(wording, vector))
+
+    async def _kept(self, tenant: str, key: str) -> Entry | None:
+        kept = await self._store.get(tenant, key)
+        return None if kept is None else kept.entry
 
     async def _account_for(self, shown: Shown, account: Account, namespace: str, *, right: bool) -> None:
         """Tell the account what became of what it was asked to bear."""
