@@ -63,7 +63,7 @@ class Beside:
                     await self._batch(worker, url, messages)
                     continue
             except AwsError:
-                pass
+                pass  # The queue is asked again after a pause, and what was not deleted comes again.
             except Exception as error:  # noqa: BLE001 - as Lambda does: what failed comes again, the rest goes on
                 self._house.record.failed(error)
             await self._house.clock.sleep(PAUSE_S)

@@ -20,15 +20,12 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import orjson
 
 from edgewise.clock import Clock
 from edgewise.errors import Unavailable
-
-if TYPE_CHECKING:
-    pass
 
 KEEP_S = 86_400
 RETRY_S = 60.0

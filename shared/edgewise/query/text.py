@@ -79,9 +79,9 @@ def normal(text: str) -> str:
 def less_thanks(text: str) -> str:
     """`text` without the acknowledgement that it begins with ("Makes sense. ", "好的，谢谢。"); all of it when there is
     nothing else in it. "Yes" and "no" are answers and stay."""
-    plain = text.replace("\u2019", "'")
-    rest = (_ZH_NOTED if _HAN.search(text) else _NOTED).sub("", plain.lstrip())
-    return rest if rest and rest != plain.lstrip() else text
+    plain = text.replace("\u2019", "'").lstrip()
+    rest = (_ZH_NOTED if _HAN.search(text) else _NOTED).sub("", plain)
+    return rest if rest and rest != plain else text
 
 
 def language(text: str) -> Language:
